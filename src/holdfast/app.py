@@ -1,0 +1,120 @@
+"""The ASGI app: every domain's routes, the operators' routes, the API document and its page."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from holdfast import __version__, accounts, web
+from holdfast.accounts import routes as account_routes
+from holdfast.booking import routes as booking_routes
+from holdfast.booking import show_routes
+from holdfast.engine import Engine
+from holdfast.platform import migrate, telemetry
+from holdfast.platform.errors import Busy, Refusal
+from holdfast.platform.http import ANYONE, Answer, App, Call, Routes, build_app
+from holdfast.platform.once import Once
+from holdfast.platform.openapi import document_routes, openapi
+
+operator_routes = Routes("operators")
+ROUTES = [show_routes.routes, booking_routes.routes, account_routes.routes, operator_routes]
+
+DESCRIPTION = """Holdfast sells every place exactly once. Amounts are integers in the currency's minor unit; times are
+RFC 3339 in UTC; refusals are RFC 9457 problems with a stable `code`."""
+
+# Routes that are asked all the time by machines, and the claim, which logs a line of its own.
+_UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics", "/v1/shows/{show_id}/bookings"})
+_METRICS = b"text/plain; version=0.0.4; charset=utf-8"
+
+log = telemetry.log("http")
+
+
+class NotReady(Refusal):
+    code = "not_ready"
+    status = 503
+    title = "This process cannot serve yet."
+
+
+class HealthJson(msgspec.Struct):
+    status: str
+    version: str
+
+
+@operator_routes.get("/healthz", who=ANYONE, answers={200: HealthJson})
+async def healthz(call: Call[None]) -> HealthJson:
+    """Is the process alive."""
+    return HealthJson("ok", __version__)
+
+
+@operator_routes.get("/readyz", who=ANYONE, answers={200: HealthJson}, refusals=(NotReady,))
+async def readyz(call: Call[None]) -> HealthJson:
+    """Can the process serve: the database answers and has the schema of this code."""
+    try:
+        waiting = await migrate.pending(call.state.db)
+    except (Busy, migrate.MigrationError) as error:
+        raise NotReady(str(error), retry_after=1) from error
+    if any(step.phase == "pre" for step in waiting):
+        raise NotReady("The database waits for `holdfast migrate`.", retry_after=1)
+    return HealthJson("ready", __version__)
+
+
+@operator_routes.get("/metrics", who=ANYONE, answers={200: "text/plain"})
+async def metrics(call: Call[None]) -> Answer:
+    """What this installation measures, for Prometheus."""
+    return Answer(200, telemetry.metrics_text(), media=_METRICS)
+
+
+def api_document() -> dict[str, Any]:
+    """The OpenAPI 3.1 document of every route."""
+    return openapi(
+        ROUTES, version=__version__, description=DESCRIPTION, security_schemes=accounts.SECURITY_SCHEMES
+    )
+
+
+def make_app(engine: Engine) -> App:
+    """The app on an open engine."""
+    document = api_document()
+    return build_app(
+        [*ROUTES, document_routes(document), web.docs_routes(document)],
+        state=engine,
+        authorize=engine.access.authorize,
+        once=Once(engine.db, _caller_name),
+        observe=_Observer(),
+        access_log=_log_access,
+        body_bytes_max=engine.settings.body_bytes_max,
+    )
+
+
+def _caller_name(call: Call[Any]) -> str:
+    """Whose idempotency keys these are. A buyer's belong to the booking that the path names."""
+    caller = call.caller
+    principal = getattr(caller, "principal", caller)
+    if principal is not None:
+        return f"person:{principal.person_id}"
+    return f"secret:{getattr(caller, 'secret', None)}"
+
+
+@dataclass
+class _Observer:
+    """Counts each answer; children of the metric are kept, because looking them up costs more than counting."""
+
+    def __post_init__(self) -> None:
+        self._children: dict[tuple[str, str, int], Any] = {}
+
+    def __call__(self, method: str, route: str, status: int, seconds: float) -> None:
+        child = self._children.get((method, route, status))
+        if child is None:
+            child = telemetry.HTTP_SECONDS.labels(method, route, f"{status // 100}xx")
+            self._children[method, route, status] = child
+        child.observe(seconds)
+
+
+def _log_access(call: Call[Any], status: int, seconds: float) -> None:
+    if call.route.template not in _UNLOGGED or status >= 500:
+        log.info(
+            "request",
+            method=call.method,
+            route=call.route.template,
+            status=status,
+            ms=round(seconds * 1000, 1),
+        )

@@ -1,0 +1,120 @@
+"""The promise of a place: claims, holds, sales, blocks, and how much of each show is left.
+
+Owns show_heads, stock, claims, bookings, blocks, buyers and idempotency_keys, and alone writes them. Always true: a seat
+is held by one booking or block or by nobody; no area has more reserved and blocked than its capacity; what was
+acknowledged is committed. Announces availability.changed, booking.confirmed, booking.cancelled, show.created and
+show.changed.
+"""
+
+from holdfast.booking.blocks import (
+    Block,
+    BlockNotFound,
+    BlockSpec,
+    block,
+    blocks_of,
+    release_block,
+    release_due,
+)
+from holdfast.booking.history import write_history
+from holdfast.booking.holds import (
+    Asker,
+    Claimed,
+    ClaimRequest,
+    Customer,
+    LimitReached,
+    NotOnSale,
+    NotTogether,
+    OrphanSeat,
+    SeatsTaken,
+    SoldOut,
+    TooManyPlaces,
+    UnknownSeat,
+    claim,
+    key_digest,
+)
+from holdfast.booking.lifecycle import (
+    STEPS,
+    Booking,
+    BookingEnded,
+    BookingFilter,
+    BookingNotFound,
+    HoldExpired,
+    HoldLimit,
+    NotCancellable,
+    PaymentRequired,
+    booking_by_id,
+    cancel,
+    confirm,
+    end_all,
+    extend,
+    record_refused,
+    search_bookings,
+)
+from holdfast.booking.office import Office
+from holdfast.booking.shows import (
+    END_BOOKINGS,
+    CapacityBelowSold,
+    Counts,
+    area_names,
+    counts_of,
+    edit_show,
+    list_shows,
+    open_show,
+)
+from holdfast.booking.sweeping import prune_keys, sweep
+from holdfast.booking.view import Change, View, Views
+
+__all__ = [
+    "END_BOOKINGS",
+    "STEPS",
+    "Asker",
+    "Block",
+    "BlockNotFound",
+    "BlockSpec",
+    "Booking",
+    "BookingEnded",
+    "BookingFilter",
+    "BookingNotFound",
+    "CapacityBelowSold",
+    "Change",
+    "ClaimRequest",
+    "Claimed",
+    "Counts",
+    "Customer",
+    "HoldExpired",
+    "HoldLimit",
+    "LimitReached",
+    "NotCancellable",
+    "NotOnSale",
+    "NotTogether",
+    "Office",
+    "OrphanSeat",
+    "PaymentRequired",
+    "SeatsTaken",
+    "SoldOut",
+    "TooManyPlaces",
+    "UnknownSeat",
+    "View",
+    "Views",
+    "area_names",
+    "block",
+    "blocks_of",
+    "booking_by_id",
+    "cancel",
+    "claim",
+    "confirm",
+    "counts_of",
+    "edit_show",
+    "end_all",
+    "extend",
+    "key_digest",
+    "list_shows",
+    "open_show",
+    "prune_keys",
+    "record_refused",
+    "release_block",
+    "release_due",
+    "search_bookings",
+    "sweep",
+    "write_history",
+]

@@ -1,0 +1,126 @@
+"""Blocks: places that the organizer keeps off sale (house seats), with a reason and perhaps a time of release."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from holdfast import catalog
+from holdfast.booking.holds import SeatsTaken, SoldOut, UnknownSeat
+from holdfast.booking.office import Office
+from holdfast.booking.view import Change, View
+from holdfast.platform.db import Database, Record, Transaction, load_queries
+from holdfast.platform.errors import Invalid, NotFound
+from holdfast.platform.ids import BlockId, PersonId, ShowId, new_id
+
+sql = load_queries(__file__)
+
+
+class BlockNotFound(NotFound):
+    code = "block_not_found"
+    title = "There is no such block."
+
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class BlockSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Which places to keep off sale: `seats` by name, or a `quantity` of a standing `area`."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=255)]
+    seats: Annotated[list[Annotated[str, Meta(min_length=1, max_length=150)]], Meta(min_length=1, max_length=10_000)] | None = None  # fmt: skip
+    area: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    quantity: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    release_at: Moment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block as the database has it; `seats` is empty for standing places, `areas` has one entry per place."""
+
+    show_id: ShowId
+    block_id: BlockId
+    areas: list[int]
+    seats: list[int]
+    reason: str
+    release_at: datetime | None
+    created_at: datetime
+
+
+async def block(tx: Transaction, office: Office, view: View, spec: BlockSpec, by: PersonId | None) -> Block:
+    """Takes free places off sale. Raises SeatsTaken (with the seats), SoldOut, UnknownSeat and Invalid."""
+    seats, area, quantity = _resolved(view, spec)
+    release_at = spec.release_at.astimezone(UTC) if spec.release_at else None
+    block_id = BlockId(new_id())
+    row = await tx.row(
+        sql.block_places, view.show.show_id, block_id, area, quantity, seats, catalog.printable(spec.reason, "/reason"),
+        release_at, by, new_id(),
+    )  # fmt: skip
+    assert row is not None
+    match row["outcome"]:
+        case "show_not_found":
+            raise catalog.ShowNotFound
+        case "seats_taken":
+            raise SeatsTaken(seats=[view.plan.name(seat) for seat in sorted(row["conflicts"])])
+        case "sold_out":
+            raise SoldOut
+    change = Change(row["at_revision"], seats, row["freed"], row["left_over"])
+    tx.after_commit(partial(office.views.changed, view.show.show_id, change))
+    found = await tx.rows(sql.blocks_of, view.show.show_id, UUID(int=block_id.int - 1), 1)
+    return _block(found[0])
+
+
+async def release_block(tx: Transaction, office: Office, show_id: ShowId, block_id: BlockId) -> None:
+    """Puts the places of a block back on sale. Raises BlockNotFound when it is not there (any more)."""
+    row = await tx.row(sql.release_block, show_id, block_id, new_id())
+    assert row is not None
+    if not row["found_it"]:
+        raise BlockNotFound
+    change = Change(row["at_revision"], (), row["freed"], row["left_over"])
+    tx.after_commit(partial(office.views.changed, show_id, change))
+
+
+async def blocks_of(db: Database, show_id: ShowId, after: UUID, limit: int) -> list[Block]:
+    """Up to `limit` blocks of a show behind `after`, oldest first."""
+    return [_block(row) for row in await db.rows(sql.blocks_of, show_id, after, limit)]
+
+
+async def release_due(office: Office) -> int:
+    """Releases the blocks whose time has come, each in a transaction of its own; how many."""
+    due = await office.db.rows(sql.blocks_due)
+    for row in due:
+        async with office.db.transaction() as tx:
+            try:
+                await release_block(tx, office, row["show_id"], row["block_id"])
+            except BlockNotFound:
+                continue  # Somebody else was quicker.
+    return len(due)
+
+
+def _resolved(view: View, spec: BlockSpec) -> tuple[list[int], int | None, int]:
+    if (spec.seats is None) == (spec.quantity is None):
+        raise Invalid("Give seats, or an area and a quantity.", pointer="/seats")
+    if spec.seats is not None:
+        ordinals = [(name, view.plan.ordinal(name)) for name in spec.seats]
+        unknown = [name for name, ordinal in ordinals if ordinal is None]
+        if unknown:
+            raise UnknownSeat(seats=unknown)
+        seats = [ordinal for _, ordinal in ordinals if ordinal is not None]
+        if len(set(seats)) != len(seats):
+            raise Invalid("A seat is named twice.", pointer="/seats")
+        return seats, None, len(seats)
+    area = view.plan.area(spec.area or "")
+    if area is None or area.kind != "standing":
+        raise Invalid("A quantity is blocked in a standing area of the show.", pointer="/area")
+    assert spec.quantity is not None
+    if spec.quantity > area.capacity:
+        raise SoldOut
+    return [], area.number, spec.quantity
+
+
+def _block(row: Record) -> Block:
+    return Block(**{name: row[name] for name in Block.__slots__})

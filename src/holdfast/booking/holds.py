@@ -1,0 +1,457 @@
+"""Claiming: from what a buyer asks for to a hold on places.
+
+The request is resolved and priced against this process's view of the show, and decided by the database. When the view
+was behind (the terms changed, or every seat that was offered has gone), it is read again and the claim tried again.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from holdfast import catalog
+from holdfast.booking.claiming import Decision, Wish
+from holdfast.booking.lifecycle import Booking, HoldLimit, booking_by_id
+from holdfast.booking.office import Office
+from holdfast.booking.seating import Offer
+from holdfast.booking.view import View
+from holdfast.platform import clock, telemetry
+from holdfast.platform.errors import Busy, Conflict, IdempotencyMismatch, Invalid, Refusal
+from holdfast.platform.ids import BookingId, ShowId, new_id, new_reference
+
+log = telemetry.log("booking")
+
+# A view that is behind is read again this often before the buyer is told to come back.
+TRIES_MAX = 5
+OFFERS = 8
+
+
+class SoldOut(Conflict):
+    code = "sold_out"
+    title = "There are not enough places left."
+
+
+class NotTogether(Conflict):
+    """There are enough places, but not side by side. Ask with `"split": true` to take them apart."""
+
+    code = "not_together"
+    title = "There are enough places left, but not together."
+
+
+class SeatsTaken(Conflict):
+    """Somebody else has them. `seats` names them."""
+
+    code = "seats_taken"
+    title = "Some of these seats are taken."
+
+
+class NotOnSale(Conflict):
+    code = "not_on_sale"
+    title = "The show is not on sale now."
+
+
+class OrphanSeat(Conflict):
+    """The choice would leave single seats alone, and this show forbids it. `seats` names those left alone."""
+
+    code = "orphan_seat"
+    title = "This choice would leave a single seat alone."
+
+
+class LimitReached(Conflict):
+    code = "limit_reached"
+    title = "One buyer may not have more places of this show."
+
+
+class UnknownSeat(Refusal):
+    """The show has no such seat, or several of this name. `seats` names them."""
+
+    code = "unknown_seat"
+    status = 400
+    title = "The show has no such seats."
+
+
+class TooManyPlaces(Refusal):
+    code = "too_many_places"
+    status = 400
+    title = "One booking may not have so many places of this show."
+
+
+class Customer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Who books. Both are optional: a guest may give them later."""
+
+    email: Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+
+Count = Annotated[int, Meta(ge=1, le=10_000)]
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a buyer asks for: one of `seats`, `quantity` and `best_available`.
+
+    `quantity` in a seated area means best available. `tier` prices all places, `tiers` a mixed party.
+    """
+
+    seats: Annotated[list[Annotated[str, Meta(min_length=1, max_length=150)]], Meta(min_length=1, max_length=10_000)] | None = None  # fmt: skip
+    quantity: Count | None = None
+    best_available: Count | None = None
+    area: Name | None = None
+    tier: Name | None = None
+    tiers: Annotated[dict[Name, Count], Meta(min_length=1, max_length=100)] | None = None
+    split: bool = False
+    customer: Customer | None = None
+    confirm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who claims: `key` is the digest of an idempotency key within the caller's scope (see `key_digest`)."""
+
+    key: bytes | None = None
+    fingerprint: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A booking that was made by this claim, or by an equal one before (`replayed`)."""
+
+    booking: Booking
+    replayed: bool
+    relaxed: str | None
+
+
+def key_digest(scope: str, key: str) -> bytes:
+    """16 bytes that stand for an Idempotency-Key of one caller."""
+    return blake2b(f"{scope}\0{key}".encode(), digest_size=16).digest()
+
+
+def buyer_digest(email: str) -> bytes:
+    """16 bytes that stand for a buyer's address in counts, so that no table of counts holds addresses."""
+    return blake2b(email.strip().lower().encode(), digest_size=16).digest()
+
+
+async def claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: Asker) -> Claimed:
+    """A hold on the places asked for, or a sale at once when they are free and `confirm` is set.
+
+    Raises ShowNotFound; Invalid, UnknownSeat and TooManyPlaces for what cannot be asked for; SoldOut, NotTogether,
+    SeatsTaken, NotOnSale, OrphanSeat, LimitReached and HoldLimit; IdempotencyMismatch; Busy.
+    """
+    started = time.perf_counter()
+    try:
+        claimed = await _claim(office, show_id, request, asker)
+    except Refusal as refusal:
+        telemetry.CLAIMS.labels(refusal.code).inc()
+        log.info(
+            "booking failed", show_id=str(show_id), reason=refusal.code, conflict_seats=refusal.members.get("seats"),
+            latency_ms=round((time.perf_counter() - started) * 1000, 1),
+        )  # fmt: skip
+        raise
+    booking = claimed.booking
+    telemetry.CLAIMS.labels("replayed" if claimed.replayed else booking.status.lower()).inc()
+    telemetry.CLAIM_PLACES.observe(booking.quantity)
+    log.info(
+        "booking attempt", show_id=str(show_id), booking_id=str(booking.booking_id), seat_count=booking.quantity,
+        user_email=masked(booking.email), status=booking.status, replayed=claimed.replayed,
+        latency_ms=round((time.perf_counter() - started) * 1000, 1),
+    )  # fmt: skip
+    return claimed
+
+
+async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: Asker) -> Claimed:
+    view = await office.views.get(show_id)
+    for attempt in range(TRIES_MAX):
+        places, refusal = _resolved(view, request, attempt)
+        if refusal is not None and asker.key is None:
+            raise refusal
+        wish = _wish(view, request, asker, places)
+        decision = await office.claimer.decide(wish)
+        match decision.outcome:
+            case "pending" | "confirmed":
+                if decision.booking_id != wish.booking_id:
+                    # An equal wish at the same moment was decided for both.
+                    return Claimed(await booking_by_id(office.db, show_id, decision.booking_id), True, None)
+                return Claimed(_booking(view, wish, decision), False, _relaxed(view, places, decision.seats))
+            case "replayed":
+                return Claimed(await booking_by_id(office.db, show_id, decision.booking_id), True, None)
+            case "mismatch":
+                raise IdempotencyMismatch
+            case "stale" | "again":
+                view = await office.views.refresh(show_id)
+            case "sold_out" if (
+                request.area is None and attempt + 1 < TRIES_MAX and _could_be_elsewhere(view, wish)
+            ):
+                view = await office.views.refresh(show_id)
+            case _:
+                raise refusal or _refusal(view, decision)
+    raise Busy("The show is changing too fast to offer seats.")
+
+
+def _resolved(view: View, request: ClaimRequest, attempt: int) -> "tuple[_Places, Refusal | None]":
+    """The places asked for, or the refusal that the view alone would give.
+
+    A claim with a key is asked of the database even then, for a place that no show has: it may be the retry of a
+    claim that succeeded, and a retry of a success must never hear anything else.
+    """
+    try:
+        return _places(view, request, attempt), None
+    except Refusal as refusal:
+        return _IMPOSSIBLE, refusal
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the places are to be: `count` in a standing `area`, named `seats`, or the best of `offers` in `area`."""
+
+    count: int
+    area: int | None
+    tiers: Sequence[int]
+    amounts: Sequence[int]
+    seats: Sequence[int] = ()
+    offers: Sequence[Offer] = ()
+
+
+# No show has an area 0: the database answers `sold_out` after it has looked at the key.
+_IMPOSSIBLE = _Places(1, 0, (0,), (0,))
+
+
+def _places(view: View, request: ClaimRequest, attempt: int) -> _Places:
+    asked = [name for name in ("seats", "quantity", "best_available") if getattr(request, name) is not None]
+    if len(asked) != 1:
+        pointer = f"/{asked[1]}" if asked else ""
+        raise Invalid("Give one of seats, quantity and best_available.", pointer=pointer)
+    if request.tier is not None and request.tiers is not None:
+        raise Invalid("Give tier or tiers.", pointer="/tiers")
+    if request.customer is not None and request.customer.name is not None:
+        catalog.printable(request.customer.name, "/customer/name")
+    count = (
+        len(request.seats) if request.seats is not None else request.quantity or request.best_available or 0
+    )
+    if count > view.show.max_places_per_booking:
+        raise TooManyPlaces(f"At most {view.show.max_places_per_booking}.")
+    if request.tiers is not None and sum(request.tiers.values()) != count:
+        raise Invalid(f"The tiers must count {count} places in all.", pointer="/tiers")
+    if request.seats is not None:
+        return _named_seats(view, request)
+    area = _area(view, request)
+    if area is not None and area.kind == "standing":
+        if request.best_available is not None:
+            raise Invalid("This area has no seats. Ask for a quantity.", pointer="/best_available")
+        tiers, amounts = _prices(view, request, [area.number] * count)
+        return _Places(count, area.number, tiers, amounts)
+    return _best_available(view, request, area, count, attempt)
+
+
+def _named_seats(view: View, request: ClaimRequest) -> _Places:
+    assert request.seats is not None
+    if request.area is not None and view.plan.area(request.area) is None:
+        raise Invalid("The show has no area of this name.", pointer="/area")
+    seats, unknown = [], []
+    for name in request.seats:
+        ordinal = view.plan.ordinal(name)
+        if ordinal is None and request.area is not None:
+            ordinal = view.plan.ordinal(f"{request.area}:{name}")
+        if ordinal is None:
+            unknown.append(name)
+        else:
+            seats.append(ordinal)
+    if unknown:
+        raise UnknownSeat(seats=unknown)
+    if len(set(seats)) != len(seats):
+        twice = next(i for i, seat in enumerate(seats) if seat in seats[:i])
+        raise Invalid("This seat is asked for twice.", pointer=f"/seats/{twice}")
+    areas = [view.plan.area_of(seat).number for seat in seats]
+    if request.area is not None and any(view.plan.areas[area - 1].name != request.area for area in areas):
+        raise Invalid("Not all of these seats are in this area.", pointer="/area")
+    tiers, amounts = _prices(view, request, areas)
+    if view.show.orphans == "refuse" and not any(map(view.is_taken, seats)):
+        _refuse_orphans(view, seats, areas)
+    return _Places(len(seats), None, tiers, amounts, seats=seats)
+
+
+def _refuse_orphans(view: View, seats: Sequence[int], areas: Sequence[int]) -> None:
+    """The rule is this process's to apply, on a view that may be a moment behind; it never costs the last sale."""
+    alone = view.seating.orphans(seats, view.taken)
+    if alone and all(view.seating.orphan_avoidable(areas.count(a), view.taken, a) for a in set(areas)):
+        raise OrphanSeat(seats=[view.plan.name(seat) for seat in alone])
+
+
+def _best_available(
+    view: View, request: ClaimRequest, area: "catalog.Area | None", count: int, attempt: int
+) -> _Places:
+    offers = view.seating.best(
+        area.number if area else None, count, view.taken, allow_split=request.split, limit=OFFERS,
+        spread=_SPREAD + attempt,
+    )  # fmt: skip
+    if not offers and area is None:
+        free = max(
+            (left for a, left in zip(view.plan.areas, view.left, strict=True) if a.kind == "seated"),
+            default=0,
+        )
+        raise NotTogether if free >= count else SoldOut
+    if area is None:
+        # One area, because prices differ between areas: that of the best offer.
+        area = view.plan.area_of(offers[0].seats[0])
+        offers = [o for o in offers if all(view.plan.area_of(seat) is area for seat in o.seats)]
+    tiers, amounts = _prices(view, request, [area.number] * count)
+    # Without an offer the database looks for a first fit under its lock, and knows better why there is none.
+    return _Places(count, area.number, tiers, amounts, offers=offers)
+
+
+def _area(view: View, request: ClaimRequest) -> "catalog.Area | None":
+    """The one area meant: by name, by its tier, or because there is no other. None: any seated area."""
+    if request.area is not None:
+        area = view.plan.area(request.area)
+        if area is None:
+            raise Invalid("The show has no area of this name.", pointer="/area")
+        return area
+    names = {request.tier} if request.tier is not None else set(request.tiers or ())
+    if names:
+        having = {t.area for t in view.show.tiers if t.name in names}
+        if len(having) == 1:
+            return view.plan.areas[having.pop() - 1]
+        if not having:
+            raise Invalid("The show has no such tier.", pointer="/tier" if request.tier else "/tiers")
+    if len(view.plan.areas) == 1:
+        return view.plan.areas[0]
+    if request.best_available is not None:
+        return None
+    areas = ", ".join(area.name for area in view.plan.areas)
+    raise Invalid(f"Say in which area: {areas}.", pointer="/area")
+
+
+def _prices(view: View, request: ClaimRequest, areas: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The tier (0: none, free) and the amount of each place."""
+    left: dict[str, int] | None = dict(request.tiers) if request.tiers is not None else None
+    by_area = {area: view.show.tiers_of(area) for area in set(areas)}
+    tiers, amounts = [], []
+    for area in areas:
+        tier = _tier(view, request, by_area[area], area, left)
+        tiers.append(tier.tier if tier else 0)
+        amounts.append(tier.amount if tier else 0)
+    return tiers, amounts
+
+
+def _tier(
+    view: View,
+    request: ClaimRequest,
+    offered: Sequence["catalog.Tier"],
+    area: int,
+    left: "dict[str, int] | None",
+) -> "catalog.Tier | None":
+    where = view.plan.areas[area - 1].name
+    if left is not None:
+        for tier in offered:
+            if left.get(tier.name, 0) > 0:
+                left[tier.name] -= 1
+                return tier
+        raise Invalid(f"The tiers do not fit the places in {where}.", pointer="/tiers")
+    if request.tier is not None:
+        for tier in offered:
+            if tier.name == request.tier:
+                return tier
+        raise Invalid(f"{where} has no such tier.", pointer="/tier")
+    if len(offered) > 1:
+        names = ", ".join(tier.name for tier in offered)
+        raise Invalid(f"Say for which tier of {where}: {names}.", pointer="/tier")
+    return offered[0] if offered else None
+
+
+def _wish(view: View, request: ClaimRequest, asker: Asker, places: _Places) -> Wish:
+    show = view.show
+    customer = request.customer or _NOBODY
+    return Wish(
+        show_id=show.show_id, terms=show.version, organizer_id=show.organizer_id, currency=show.currency,
+        hold_seconds=show.hold_seconds, hold_seconds_max=show.hold_seconds_max, buyer_max=show.max_places_per_buyer,
+        booking_id=BookingId(new_id()), reference=new_reference(), key=asker.key, fingerprint=asker.fingerprint,
+        buyer=buyer_digest(customer.email) if customer.email else None, email=customer.email, name=customer.name,
+        confirm=request.confirm and sum(places.amounts) == 0, places=places.count, area=places.area,
+        split=request.split, options=len(places.offers) or (1 if places.seats else 0),
+        seats=places.seats or [seat for offer in places.offers for seat in offer.seats], tiers=places.tiers, amounts=places.amounts,
+    )  # fmt: skip
+
+
+def _booking(view: View, wish: Wish, decision: Decision) -> Booking:
+    """The booking as it was just written, without asking for it."""
+    assert decision.deadline is not None
+    areas = [view.plan.area_of(seat).number for seat in decision.seats] or [wish.area or 0] * wish.places
+    confirmed = decision.outcome == "confirmed"
+    return Booking(
+        show_id=wish.show_id, booking_id=wish.booking_id, organizer_id=wish.organizer_id, reference=wish.reference,
+        status="CONFIRMED" if confirmed else "PENDING", reason=None, version=1, quantity=wish.places, areas=areas,
+        seats=list(decision.seats), tiers=list(wish.tiers), amounts=list(wish.amounts), total=sum(wish.amounts),
+        currency=wish.currency, email=wish.email, name=wish.name, created_at=decision.decided_at,
+        expires_at=decision.deadline, extended=False, confirmed_at=decision.decided_at if confirmed else None,
+        ended_at=None, read_at=decision.decided_at,
+    )  # fmt: skip
+
+
+def _refusal(view: View, decision: Decision) -> Refusal:
+    match decision.outcome:
+        case "sold_out":
+            return SoldOut()
+        case "not_together":
+            return NotTogether()
+        case "seats_taken":
+            return SeatsTaken(seats=[view.plan.name(seat) for seat in decision.seats])
+        case "not_on_sale":
+            return NotOnSale(**_sale_window(view.show, decision.decided_at))
+        case "limit_reached":
+            return LimitReached(f"At most {view.show.max_places_per_buyer} places.")
+        case "hold_limit":
+            return HoldLimit("Holds without buying have used up their time.")
+        case "show_not_found":
+            return catalog.ShowNotFound()
+    raise AssertionError(f"claim() answered {decision.outcome!r}")
+
+
+def _sale_window(show: "catalog.Show", now: datetime) -> Mapping[str, Any]:
+    """When it opens, and how long to wait, when it opens at all."""
+    if show.selling and show.sale_opens_at is not None and now < show.sale_opens_at:
+        return {
+            "retry_after": max(1, round((show.sale_opens_at - now).total_seconds())),
+            "opens_at": clock.rfc3339(show.sale_opens_at),
+        }
+    return {}
+
+
+def _could_be_elsewhere(view: View, wish: Wish) -> bool:
+    """Whether another seated area could take the party that found its area sold out."""
+    others = [
+        left for area, left in zip(view.plan.areas, view.left, strict=True)
+        if area.kind == "seated" and area.number != wish.area
+    ]  # fmt: skip
+    return wish.options > 0 and wish.area is not None and max(others, default=0) >= wish.places
+
+
+def _relaxed(view: View, places: _Places, seats: Sequence[int]) -> str | None:
+    """What was given up for these seats, `orphan` or `split`; None for what was asked for."""
+    if places.area is None or not seats:
+        return None
+    for offer in places.offers:
+        if set(offer.seats) == set(seats):
+            return offer.relaxed
+    # A first fit: it stands in one piece, or it does not.
+    runs = [range(first, first + length) for first, length in view.plan.row_of(min(seats)).runs()]
+    together = any(min(seats) in run and max(seats) in run for run in runs) and max(seats) - min(seats) < len(
+        seats
+    )
+    return "orphan" if together else "split"
+
+
+def masked(email: str | None) -> str | None:
+    """`g***@example.org`: enough to recognise, too little to write to."""
+    if email is None:
+        return None
+    local, _, domain = email.partition("@")
+    return f"{local[:1]}***@{domain}"
+
+
+_NOBODY = Customer()
+# Each process begins its offers at another place among equals, so that they do not all want the same seats.
+_SPREAD = new_id().int % 1009

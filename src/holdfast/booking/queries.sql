@@ -1,0 +1,117 @@
+-- name: claim_many
+-- Decides claims of one or more shows; the function says all. Locks each show's head, in the order of $1.
+select * from claim_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                         $22, $23, $24, $25, $26, $27);
+
+-- name: bookings_made
+-- Which of these bookings exist: what became of a batch whose connection was lost.
+select booking_id, status, seats, expires_at, created_at from bookings
+ where (show_id, booking_id) in (select * from unnest($1::uuid[], $2::uuid[]));
+
+-- name: snapshot
+-- The availability of a show, from one snapshot.
+select h.revision, h.terms,
+       array(select c.seat from claims c where c.show_id = h.show_id) as taken,
+       array(select s.capacity - s.reserved - s.blocked from stock s where s.show_id = h.show_id order by s.area) as left_over
+  from show_heads h where h.show_id = $1;
+
+-- name: heads
+-- How far the shows are: what tells a view that it has fallen behind.
+select show_id, revision, terms from show_heads where show_id = any ($1::uuid[]);
+
+-- name: insert_head
+insert into show_heads (show_id, terms, selling, opens_at, closes_at) values ($1, $2, $3, $4, $5);
+
+-- name: insert_stock
+insert into stock (show_id, area, seated, first_seat, capacity)
+select $1, a.area, a.seated, a.first_seat, a.capacity
+  from unnest($2::smallint[], $3::boolean[], $4::int[], $5::int[]) a(area, seated, first_seat, capacity);
+
+-- name: lock_head
+-- Stops every change of the show's inventory until the transaction ends.
+select revision from show_heads where show_id = $1 for no key update;
+
+-- name: set_head
+-- New terms of sale. The caller holds the head.
+update show_heads set terms = $2, selling = $3, opens_at = $4, closes_at = $5 where show_id = $1;
+
+-- name: set_capacity
+-- The caller holds the head; the constraint never_oversold has the last word.
+update stock set capacity = $3 where show_id = $1 and area = $2;
+
+-- name: availability_changed
+select * from availability_changed($1, $2, $3, $4);
+
+-- name: places_taken
+-- Per show: places that are sold or held, and those of them that are only held. One show is one index range each.
+select s.show_id, s.total, s.reserved, s.blocked, h.revision,
+       coalesce((select sum(b.quantity) from bookings b where b.show_id = s.show_id and b.status = 'PENDING'), 0)::int as pending
+  from (select show_id, sum(capacity)::int as total, sum(reserved)::int as reserved, sum(blocked)::int as blocked
+          from stock where show_id = any ($1::uuid[]) group by show_id) s
+  join show_heads h on h.show_id = s.show_id;
+
+-- name: booking_by_id
+select *, clock_timestamp() as read_at from bookings where show_id = $1 and booking_id = $2;
+
+-- name: search_bookings
+-- Of one show, newest first, behind the cursor $2; $3 narrows to a status, $4 to a reference, $5 to an address.
+select *, clock_timestamp() as read_at from bookings
+ where show_id = $1 and booking_id < $2 and ($3::text is null or status = $3) and ($4::text is null or reference = $4)
+   and ($5::text is null or lower(email) = $5)
+ order by booking_id desc limit $6;
+
+-- name: confirm_booking
+select * from confirm_booking($1, $2, $3);
+
+-- name: extend_booking
+select * from extend_booking($1, $2, $3, $4);
+
+-- name: cancel_booking
+select * from cancel_booking($1, $2, $3, $4, $5);
+
+-- name: insert_refused
+-- The FAILED booking that the seeds' /book stores when there are too few places.
+insert into bookings (show_id, booking_id, organizer_id, reference, status, reason, quantity, areas, seats, tiers, amounts,
+                      total, currency, created_at, ended_at)
+values ($1, $2, $3, $4, 'FAILED', 'sold_out', $5, '{}', '{}', '{}', '{}', 0, $6, clock_timestamp(), clock_timestamp())
+returning *, clock_timestamp() as read_at;
+
+-- name: live_bookings
+-- Some bookings of a show that hold places, oldest first.
+select booking_id from bookings where show_id = $1 and status in ('PENDING', 'CONFIRMED') order by booking_id limit $2;
+
+-- name: shows_overdue
+-- Shows with a hold past its deadline: hops from show to show through the index of pending bookings.
+with recursive hop as (
+  (select show_id, expires_at from bookings where status = 'PENDING' order by show_id, expires_at limit 1)
+  union all
+  select n.show_id, n.expires_at from hop cross join lateral (
+    select b.show_id, b.expires_at from bookings b
+     where b.status = 'PENDING' and b.show_id > hop.show_id order by b.show_id, b.expires_at limit 1) n)
+select show_id from hop where expires_at <= clock_timestamp();
+
+-- name: sweep_show
+select * from sweep_show($1, $2, $3);
+
+-- name: block_places
+select * from block_places($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: release_block
+select * from release_block($1, $2, $3);
+
+-- name: blocks_of
+select show_id, block_id, areas, seats, reason, release_at, created_at from blocks
+ where show_id = $1 and block_id > $2 order by block_id limit $3;
+
+-- name: blocks_due
+select show_id, block_id from blocks where release_at <= clock_timestamp() order by release_at limit 100;
+
+-- name: prune_keys
+-- Forgets some old idempotency keys; short, so that no snapshot stays open for long.
+delete from idempotency_keys where ctid = any (array(
+  select ctid from idempotency_keys where created_at < clock_timestamp() - make_interval(hours => $1)
+   order by created_at limit 5000));
+
+-- name: add_reserved
+-- Counts places as sold. The caller holds the head and writes the bookings that have them.
+update stock set reserved = reserved + $3 where show_id = $1 and area = $2;

@@ -1,0 +1,366 @@
+"""Bookings and blocks over HTTP. `call.state` is the Engine."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from holdfast import accounts, booking, catalog
+from holdfast.accounts import Buyer, Caller, Staff
+from holdfast.booking import (
+    Asker,
+    BlockNotFound,
+    BlockSpec,
+    Booking,
+    BookingEnded,
+    BookingFilter,
+    BookingNotFound,
+    ClaimRequest,
+    HoldExpired,
+    HoldLimit,
+    LimitReached,
+    NotCancellable,
+    NotOnSale,
+    NotTogether,
+    OrphanSeat,
+    PaymentRequired,
+    SeatsTaken,
+    SoldOut,
+    TooManyPlaces,
+    UnknownSeat,
+)
+from holdfast.booking.show_routes import Limit, page_of
+from holdfast.catalog import ShowNotFound
+from holdfast.platform import clock
+from holdfast.platform.db import Transaction
+from holdfast.platform.errors import IdempotencyMismatch, Invalid
+from holdfast.platform.http import (
+    ANYONE,
+    IDEMPOTENCY_KEY,
+    Answer,
+    Call,
+    HeaderParameter,
+    Routes,
+    Timestamp,
+    created,
+)
+from holdfast.platform.ids import BlockId, BookingId, ShowId
+from holdfast.platform.money import Money
+
+# A key of an anonymous caller is all that keeps a stranger from its booking: 128 random bits are 22 letters of base64.
+ANONYMOUS_KEY_LENGTH_MIN = 22
+
+routes = Routes(
+    "bookings",
+    missing={"show_id": ShowNotFound, "booking_id": BookingNotFound, "block_id": BlockNotFound},
+)
+
+
+class PlaceJson(msgspec.Struct):
+    """One place: its area, its seat where it has one, and what it costs in the booking's currency."""
+
+    area: str
+    seat: str | None
+    tier: str | None
+    amount: int
+
+
+class CustomerJson(msgspec.Struct):
+    email: str | None
+    name: str | None
+
+
+class BookingJson(msgspec.Struct):
+    """A booking. `secret` is the buyer's right to it, and comes with the answer to the claim alone."""
+
+    id: UUID
+    reference: str
+    show_id: UUID
+    status: str
+    reason: str | None
+    places: list[PlaceJson]
+    total: Money
+    customer: CustomerJson
+    expires_at: Timestamp | None
+    expires_in_seconds: int | None
+    created_at: Timestamp
+    confirmed_at: Timestamp | None
+    version: int
+    secret: str | msgspec.UnsetType = msgspec.UNSET
+    relaxed: str | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class BookingsJson(msgspec.Struct):
+    bookings: list[BookingJson]
+    next: str | None
+
+
+class BookingQuery(msgspec.Struct, forbid_unknown_fields=True):
+    limit: Limit = 50
+    cursor: Annotated[str, Meta(max_length=100)] | None = None
+    status: Annotated[str, Meta(pattern="^(PENDING|CONFIRMED|FAILED|CANCELLED)$", max_length=9)] | None = None
+    reference: Annotated[str, Meta(max_length=20)] | None = None
+    email: Annotated[str, Meta(max_length=254)] | None = None
+
+
+class BlockJson(msgspec.Struct):
+    """Places kept off sale: seats by name, or a quantity of a standing area."""
+
+    id: UUID
+    show_id: UUID
+    reason: str
+    seats: list[str]
+    area: str | None
+    quantity: int
+    release_at: Timestamp | None
+    created_at: Timestamp
+
+
+class BlocksJson(msgspec.Struct):
+    blocks: list[BlockJson]
+    next: str | None
+
+
+class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
+    limit: Limit = 50
+    cursor: Annotated[str, Meta(max_length=100)] | None = None
+
+
+@routes.post(
+    "/v1/shows/{show_id}/bookings",
+    who=accounts.VISITOR,
+    body=ClaimRequest,
+    headers=(IDEMPOTENCY_KEY,),
+    answers={201: BookingJson},
+    refusals=(
+        ShowNotFound, SoldOut, NotTogether, SeatsTaken, NotOnSale, OrphanSeat, LimitReached, HoldLimit, UnknownSeat,
+        TooManyPlaces, IdempotencyMismatch,
+    ),
+    example={"seats": ["A-1", "A-2"], "tier": "Adult", "customer": {"email": "guest@example.org", "name": "Guest"}},
+)  # fmt: skip
+async def claim(call: Call[ClaimRequest]) -> Answer:
+    """Claim places.
+
+    Holds seats by name, a quantity, or the best available; all of them or none. The answer is a PENDING booking with
+    the time that is left to confirm or pay it, or a CONFIRMED one when it is free and `confirm` is set. With the same
+    Idempotency-Key the same booking is answered again, also after the show has sold out.
+    """
+    engine, show_id = call.state, ShowId(call.path["show_id"])
+    claimed = await booking.claim(engine.office, show_id, call.body, _asker(call))
+    view = await engine.office.views.get(show_id)
+    answer = _json(claimed.booking, view, secret=engine.booking_secret(show_id, claimed.booking.booking_id))
+    if call.body.seats is None and not claimed.replayed:
+        answer.relaxed = claimed.relaxed
+    return created(answer, f"/v1/shows/{show_id}/bookings/{claimed.booking.booking_id}")
+
+
+@routes.get(
+    "/v1/shows/{show_id}/bookings",
+    who=Staff("bookings.read"),
+    query=BookingQuery,
+    answers={200: BookingsJson},
+    refusals=(ShowNotFound,),
+)
+async def list_bookings(call: Call[None]) -> BookingsJson:
+    """Search the bookings of a show, newest first."""
+    engine, show_id, query = call.state, ShowId(call.path["show_id"]), call.query
+    view = await engine.office.views.get(show_id)
+    accounts.require(call.caller, "bookings.read", view.show.organizer_id, missing=ShowNotFound)
+    before = BookingId(_id_from(query.cursor) or UUID(int=2**128 - 1))
+    wanted = BookingFilter(show_id, before, query.status, query.reference, query.email)
+    found = await booking.search_bookings(engine.db, wanted, query.limit + 1)
+    page, following = page_of(found, query.limit, lambda b: b.booking_id.hex)
+    return BookingsJson([_json(each, view) for each in page], following)
+
+
+@routes.get(
+    "/v1/shows/{show_id}/bookings/{booking_id}", who=Buyer("bookings.read"), answers={200: BookingJson}
+)
+async def read_booking(call: Call[None]) -> BookingJson:
+    """Read a booking."""
+    return await _shown(call, await _own_booking(call, "bookings.read"))
+
+
+@routes.post(
+    "/v1/shows/{show_id}/bookings/{booking_id}/extend",
+    who=Buyer("bookings.write"),
+    answers={200: BookingJson},
+    refusals=(HoldLimit, HoldExpired, BookingEnded),
+    once=True,
+)
+async def extend(call: Call[None], tx: Transaction) -> BookingJson:
+    """Extend the hold, once, by 60 seconds."""
+    found = await _own_booking(call, "bookings.write")
+    view = await call.state.office.views.get(found.show_id)
+    return await _shown(call, await booking.extend(tx, view.show, found.booking_id))
+
+
+@routes.post(
+    "/v1/shows/{show_id}/bookings/{booking_id}/confirm",
+    who=Buyer("bookings.write"),
+    answers={200: BookingJson},
+    refusals=(HoldExpired, BookingEnded, PaymentRequired),
+    once=True,
+)
+async def confirm(call: Call[None], tx: Transaction) -> BookingJson:
+    """Confirm a free booking; staff confirm one whose price was taken elsewhere."""
+    found = await _own_booking(call, "bookings.write")
+    settled = call.caller.principal is not None
+    return await _shown(call, await booking.confirm(tx, found.show_id, found.booking_id, settled=settled))
+
+
+@routes.post(
+    "/v1/shows/{show_id}/bookings/{booking_id}/cancel",
+    who=Buyer("bookings.write"),
+    answers={200: BookingJson},
+    refusals=(NotCancellable,),
+    once=True,
+)
+async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
+    """Let a hold go at once, or cancel a booking.
+
+    Buyers cancel free bookings until the show begins; for others they ask the organizer.
+    """
+    found = await _own_booking(call, "bookings.write")
+    office = call.state.office
+    if call.caller.principal is not None:
+        ended = await booking.cancel(
+            tx, office, found.show_id, found.booking_id, "by_organizer", sold_too=True
+        )
+    else:
+        show = (await office.views.get(found.show_id)).show
+        free = found.total == 0 and found.read_at < show.start_time
+        ended = await booking.cancel(tx, office, found.show_id, found.booking_id, "by_buyer", sold_too=free)
+    return await _shown(call, ended)
+
+
+@routes.post(
+    "/v1/shows/{show_id}/blocks",
+    who=Staff("blocks.write"),
+    body=BlockSpec,
+    answers={201: BlockJson},
+    refusals=(ShowNotFound, SeatsTaken, SoldOut, UnknownSeat),
+    once=True,
+    example={"seats": ["A-1", "A-2"], "reason": "House seats"},
+)
+async def create_block(call: Call[BlockSpec], tx: Transaction) -> Answer:
+    """Keep free places off sale."""
+    view = await _own_show(call)
+    made = await booking.block(tx, call.state.office, view, call.body, call.caller.person_id)
+    return created(_block_json(made, view), f"/v1/shows/{view.show.show_id}/blocks/{made.block_id}")
+
+
+@routes.get(
+    "/v1/shows/{show_id}/blocks",
+    who=Staff("blocks.write"),
+    query=PageQuery,
+    answers={200: BlocksJson},
+    refusals=(ShowNotFound,),
+)
+async def list_blocks(call: Call[None]) -> BlocksJson:
+    """List the blocks of a show, oldest first."""
+    view = await _own_show(call)
+    after = _id_from(call.query.cursor) or UUID(int=0)
+    found = await booking.blocks_of(call.state.db, view.show.show_id, after, call.query.limit + 1)
+    page, following = page_of(found, call.query.limit, lambda b: b.block_id.hex)
+    return BlocksJson([_block_json(each, view) for each in page], following)
+
+
+@routes.delete(
+    "/v1/shows/{show_id}/blocks/{block_id}",
+    who=Staff("blocks.write"),
+    answers={204: None},
+    refusals=(ShowNotFound,),
+)
+async def delete_block(call: Call[None]) -> None:
+    """Put blocked places back on sale."""
+    view = await _own_show(call)
+    async with call.state.db.transaction() as tx:
+        await booking.release_block(tx, call.state.office, view.show.show_id, BlockId(call.path["block_id"]))
+
+
+def _asker(call: Call[Any]) -> Asker:
+    key = call.idempotency_key()
+    if key is None:
+        return Asker()
+    principal = call.caller
+    if principal is None and len(key) < ANONYMOUS_KEY_LENGTH_MIN:
+        raise Invalid(
+            f"Without a token a key needs at least {ANONYMOUS_KEY_LENGTH_MIN} characters, and they should be random.",
+            errors=[{"pointer": "/Idempotency-Key", "detail": "Too short.", "in": "header"}],
+        )
+    scope = f"person:{principal.person_id}" if principal else "anyone"
+    return Asker(booking.key_digest(scope, key), call.fingerprint())
+
+
+async def _own_booking(call: Call[Any], permission: accounts.Permission) -> Booking:
+    """The booking, when the caller holds its secret or has the permission. Else BookingNotFound, whatever the cause."""
+    show_id, booking_id = ShowId(call.path["show_id"]), BookingId(call.path["booking_id"])
+    caller: Caller = call.caller
+    if caller.principal is None and not call.state.is_booking_secret(caller.secret, show_id, booking_id):
+        raise BookingNotFound
+    found = await booking.booking_by_id(call.state.db, show_id, booking_id)
+    if caller.principal is not None:
+        accounts.require(caller.principal, permission, found.organizer_id, missing=BookingNotFound)
+    return found
+
+
+async def _own_show(call: Call[Any]) -> booking.View:
+    view: booking.View = await call.state.office.views.get(ShowId(call.path["show_id"]))
+    accounts.require(call.caller, "blocks.write", view.show.organizer_id, missing=ShowNotFound)
+    return view
+
+
+async def _shown(call: Call[Any], found: Booking) -> BookingJson:
+    return _json(found, await call.state.office.views.get(found.show_id))
+
+
+def _json(found: Booking, view: booking.View, secret: str | msgspec.UnsetType = msgspec.UNSET) -> BookingJson:
+    plan = view.plan
+    tiers = {tier.tier: tier.name for tier in view.show.tiers}
+    seats: list[str | None] = [plan.name(seat) for seat in found.seats] or [None] * len(found.areas)
+    places = [
+        PlaceJson(plan.areas[area - 1].name, seat, tiers.get(tier), amount)
+        for area, seat, tier, amount in zip(found.areas, seats, found.tiers, found.amounts, strict=True)
+    ]
+    status, reason = ("FAILED", "expired") if found.is_overdue else (found.status, found.reason)
+    pending = status == "PENDING" and found.expires_at is not None
+    return BookingJson(
+        id=found.booking_id,
+        reference=found.reference,
+        show_id=found.show_id,
+        status=status,
+        reason=reason,
+        places=places,
+        total=Money(found.total, found.currency),
+        customer=CustomerJson(found.email, found.name),
+        expires_at=clock.rfc3339(found.expires_at) if pending and found.expires_at else None,
+        expires_in_seconds=int(found.seconds_left) if pending else None,
+        created_at=clock.rfc3339(found.created_at),
+        confirmed_at=clock.rfc3339(found.confirmed_at) if found.confirmed_at else None,
+        version=found.version,
+        secret=secret,
+    )
+
+
+def _block_json(block: booking.Block, view: booking.View) -> BlockJson:
+    return BlockJson(
+        id=block.block_id,
+        show_id=block.show_id,
+        reason=block.reason,
+        seats=[view.plan.name(seat) for seat in block.seats],
+        area=None if block.seats else view.plan.areas[block.areas[0] - 1].name,
+        quantity=len(block.areas),
+        release_at=clock.rfc3339(block.release_at) if block.release_at else None,
+        created_at=clock.rfc3339(block.created_at),
+    )
+
+
+def _id_from(cursor: str | None) -> UUID | None:
+    if cursor is None:
+        return None
+    try:
+        return UUID(hex=cursor)
+    except ValueError:
+        raise Invalid("This cursor did not come from here.", pointer="/cursor") from None

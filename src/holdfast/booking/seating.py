@@ -1,0 +1,416 @@
+"""Which seats are best: pure geometry over a plan and the bitmap of what is taken. No I/O, no clock, no
+chance.
+
+The free seats of an area are one large integer, bit i for its i-th seat, so that "n free seats in one piece"
+and "would leave somebody alone" are a few shifts over the whole house instead of a walk through it. Together
+means one behind the other in a row with no aisle between; best means the least mean distance to the focal
+point.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush, nsmallest
+from itertools import accumulate, islice
+from math import hypot, inf
+from typing import Literal, NamedTuple, TypeVar
+
+from holdfast.catalog import Plan
+
+OFFERS_MAX = 8
+
+# Metres of mean distance in which two offers count as equally good: somewhat more than a row (0.90).
+NEARLY_EQUAL = 1.5
+
+# How many equally good offers take part in the rotation of `spread`; enough for some thirty processes.
+SPREAD_MAX = 32
+
+# A split party grows from several beginnings, the best of which win. Together they have this many seats at
+# the most, and there are at least four: more find hardly closer seats and cost milliseconds.
+SPLIT_SEATS_MAX = 256
+SPLIT_BEGINNINGS_MIN = 4
+
+# Up to this many free seats are compared one by one; in an emptier house only those in squares of the floor
+# nearby, first those next to the party, then further out: the sides in metres, and how many squares.
+SPLIT_SCAN_MAX = 200
+SPLIT_CELL = 1.5
+SPLIT_REACH_MAX = 40
+
+Relaxed = Literal["orphan", "split"]
+T = TypeVar("T")
+
+
+class Offer(NamedTuple):
+    """Seats by ordinal, ascending, and the wish that was given up for them, if one was."""
+
+    seats: tuple[int, ...]
+    relaxed: Relaxed | None
+
+
+class _Run(NamedTuple):
+    """Neighbouring seats between two aisles: the distance of the nearest one, local first seat, seats."""
+
+    nearest: float
+    first: int
+    seats: int
+
+
+class _Free(NamedTuple):
+    """The free seats of a zone, to look single ones up; `few` lists them all when they are few."""
+
+    bits: bytes
+    few: list[int] | None
+
+
+class _Zone:
+    """An area, or the whole house, prepared. Seats are local here: 0 is the zone's first ordinal."""
+
+    def __init__(
+        self, first: int, runs: list[tuple[int, int]], xs: Sequence[float], ys: Sequence[float]
+    ) -> None:
+        self.first = first
+        self.seats = sum(seats for _, seats in runs)
+        self.full = (1 << self.seats) - 1
+        self.xs = array("d", xs)
+        self.ys = array("d", ys)
+        distances = [hypot(x, y) for x, y in zip(xs, ys, strict=True)]
+        self.sums = array("d", accumulate(distances, initial=0.0))
+        self.runs: list[_Run] = []
+        # Bit i says that seat i + 1 is the neighbour of seat i.
+        links = bytearray((self.seats + 8) // 8)
+        for ordinal, seats in runs:
+            begin = ordinal - first
+            # A tenth of a millimetre less, for `distance` rounds: the bound must hold for it too.
+            nearest = round(min(distances[begin : begin + seats]), 4) - 1e-4
+            self.runs.append(_Run(nearest, begin, seats))
+            for i in range(begin, begin + seats - 1):
+                links[i >> 3] |= 1 << (i & 7)
+        self.links = int.from_bytes(links, "little")
+        self.runs.sort()
+        self.cells: dict[tuple[int, int], list[int]] | None = None
+
+    def free(self, taken: bytes | bytearray) -> int:
+        """The free seats of this zone. A bitmap that is too short says nothing of the rest: that is free."""
+        begin, end = self.first >> 3, (self.first + self.seats + 7) >> 3
+        return ~(int.from_bytes(taken[begin:end], "little") >> (self.first & 7)) & self.full
+
+    def together(self, free: int, n: int) -> tuple[int, int]:
+        """Where n free neighbours begin: (without, with) a seat beside them that would be left alone."""
+        pairs = free & (free >> 1) & self.links
+        if n == 1:
+            starts = free
+        else:
+            starts, length = pairs, 1
+            while length < n - 1:
+                step = min(length, n - 1 - length)
+                starts &= starts >> step
+                length += step
+        alone_before = (pairs << 1) & ~(pairs << 2)
+        alone_behind = (pairs >> (n - 1)) & ~(pairs >> n)
+        orphaning = starts & (alone_before | alone_behind)
+        return starts ^ orphaning, orphaning
+
+    def ranked(self, starts: int, n: int) -> Iterator[tuple[float, int]]:
+        """The (mean distance, first seat) of the pieces of n seats that begin at `starts`, best first.
+
+        Runs are opened in the order of their nearest seat, which no piece of theirs can undercut, so that a
+        request in an empty house looks at a few rows only.
+        """
+        if not starts:
+            return
+        bits = starts.to_bytes((self.seats + 7) // 8, "little")
+        heap: list[tuple[float, int]] = []
+        for nearest, at, seats in self.runs:
+            # A run shares its first and last byte with others, so this is where most of them end, not all.
+            here = int.from_bytes(bits[at >> 3 : (at + seats + 7) >> 3], "little")
+            if not here:
+                continue
+            while heap and heap[0][0] < nearest:
+                yield heappop(heap)
+            here = here >> (at & 7) & ((1 << seats) - 1)
+            while here:
+                lowest = here & -here
+                start = at + lowest.bit_length() - 1
+                heappush(heap, (self.distance(start, n), start))
+                here ^= lowest
+        while heap:
+            yield heappop(heap)
+
+    def distance(self, start: int, n: int) -> float:
+        """The mean distance of n seats to the focal point, so rounded that mirrored seats are equal."""
+        return round((self.sums[start + n] - self.sums[start]) / n, 4)
+
+    def closest(self, free: "_Free", inside: Sequence[int], more: int) -> list[int]:
+        """The `more` free seats nearest to the middle of the seats `inside`, which are not among them."""
+        x = sum(self.xs[seat] for seat in inside) / len(inside)
+        y = sum(self.ys[seat] for seat in inside) / len(inside)
+        own = set(inside)
+
+        def far(seat: int) -> tuple[float, int]:
+            return round(hypot(self.xs[seat] - x, self.ys[seat] - y), 4), seat
+
+        if free.few is None:
+            column, line = int(x // SPLIT_CELL), int(y // SPLIT_CELL)
+            found: list[tuple[float, int]] = []
+            for reach in range(SPLIT_REACH_MAX):
+                for seat in _ring(self._cells(), column, line, reach):
+                    if free.bits[seat >> 3] >> (seat & 7) & 1 and seat not in own:
+                        found.append(far(seat))
+                # All seats within `reach` squares were seen: what is nearer than that is settled.
+                if len(found) >= more:
+                    found.sort()
+                    if found[more - 1][0] <= reach * SPLIT_CELL:
+                        return [seat for _, seat in found[:more]]
+        return nsmallest(more, (seat for seat in free.few or _ones(free.bits) if seat not in own), key=far)
+
+    def beside(self, seat: int) -> list[int]:
+        """The ordinals (not local) of the one or two seats next to this ordinal with no aisle between."""
+        local = seat - self.first
+        around = []
+        if local > 0 and self.links >> (local - 1) & 1:
+            around.append(seat - 1)
+        if self.links >> local & 1:
+            around.append(seat + 1)
+        return around
+
+    def _cells(self) -> dict[tuple[int, int], list[int]]:
+        """The seats by the square of the floor they stand on; made at the first split, for most have none."""
+        if self.cells is None:
+            cells: dict[tuple[int, int], list[int]] = {}
+            for seat in range(self.seats):
+                at = int(self.xs[seat] // SPLIT_CELL), int(self.ys[seat] // SPLIT_CELL)
+                cells.setdefault(at, []).append(seat)
+            self.cells = cells
+        return self.cells
+
+
+class Seating:
+    """The seats of a plan, prepared once; each question brings the bitmap of taken seats, LSB first."""
+
+    def __init__(self, plan: Plan) -> None:
+        focal_x, focal_y = plan.focal
+        self._whole: _Zone | None = None
+        self._zones: dict[int, _Zone] = {}
+        for area in plan.areas:
+            if area.kind == "seated":
+                self._zones[area.number] = _Zone(
+                    area.first,
+                    [run for row in area.rows for run in row.runs()],
+                    [x - focal_x for row in area.rows for x in row.xs],
+                    [y - focal_y for row in area.rows for y in row.ys],
+                )
+        self._firsts = [(zone.first, zone) for zone in self._zones.values()]
+
+    def best(
+        self,
+        area: int | None,
+        n: int,
+        taken: bytes | bytearray,
+        *,
+        allow_orphan: bool = True,
+        allow_split: bool = True,
+        limit: int = OFFERS_MAX,
+        spread: int = 0,
+    ) -> list[Offer]:
+        """Up to `limit` different offers of n free seats in the area (by number; None: the whole house), best
+        first.
+
+        First n seats together that leave nobody alone, nearest to the focal point; then, if allowed, those
+        that leave a seat alone; then, if allowed, seats apart, as close to each other as possible. Each kind
+        begins with offers that share no seat. `spread` rotates those that are nearly as good as the best, so
+        that processes with different numbers do not all want the same seats. Empty when there is nothing;
+        raises ValueError for n < 1.
+        """
+        if n < 1:
+            raise ValueError(f"nobody can be offered {n} seats")
+        zone = self._zone(area)
+        if zone is None:
+            return []
+        free = zone.free(taken)
+        fine, orphaning = zone.together(free, n)
+        offers = _choose(zone, fine, n, None, limit, spread)
+        if allow_orphan and len(offers) < limit:
+            offers += _choose(zone, orphaning, n, "orphan", limit - len(offers), spread)
+        if allow_split and n > 1 and len(offers) < limit:
+            offers += self._split(area, n, taken, allow_orphan, limit - len(offers), spread)
+        return offers
+
+    def orphans(self, seats: Sequence[int], taken: bytes | bytearray) -> list[int]:
+        """The free seats that choosing `seats` would newly leave without a free neighbour, ascending.
+
+        A seat that was alone before, or never has a neighbour, is nobody's fault. `taken` is the state
+        before.
+        """
+        chosen = set(seats)
+        lonely: set[int] = set()
+        for seat in chosen:
+            zone = self._zone_of(seat)
+            for beside in zone.beside(seat):
+                if beside in chosen or _is_taken(taken, beside):
+                    continue
+                around = [each for each in zone.beside(beside) if not _is_taken(taken, each)]
+                if around and chosen.issuperset(around):
+                    lonely.add(beside)
+        return sorted(lonely)
+
+    def orphan_avoidable(self, n: int, taken: bytes | bytearray, area: int | None) -> bool:
+        """Whether n seats together can be had in the area without leaving a seat alone.
+
+        If not, a choice that does leave one is not to be refused: the rule never costs a sale.
+        """
+        zone = self._zone(area)
+        return zone is not None and n >= 1 and zone.together(zone.free(taken), n)[0] != 0
+
+    def _split(
+        self, area: int | None, n: int, taken: bytes | bytearray, allow_orphan: bool, limit: int, spread: int
+    ) -> list[Offer]:
+        """Seats apart, in one area if any area has them."""
+        zones = sorted(self._zones.values(), key=lambda zone: zone.runs[0].nearest)
+        if area is not None:
+            zones = [self._zones[area]]
+        budget = max(SPLIT_BEGINNINGS_MIN, SPLIT_SEATS_MAX // n)
+        each = max(SPLIT_BEGINNINGS_MIN, budget // len(zones))
+        ranked: list[tuple[float, float, tuple[int, ...]]] = []
+        for zone in zones:
+            if budget > 0 and zone.free(taken).bit_count() >= n:
+                ranked += self._split_in(zone, n, taken, allow_orphan, min(each, 4 * limit))
+                budget -= each
+        whole = self._zone(area)
+        if not ranked and len(zones) > 1 and whole is not None and whole.free(taken).bit_count() >= n:
+            ranked += self._split_in(whole, n, taken, allow_orphan, each)
+        ranked.sort()
+        best = ranked[0][0] if ranked else 0.0
+        disjoint: list[Offer] = []
+        overlapping: list[Offer] = []
+        used: set[int] = set()
+        nearly = 0
+        for apart, _, seats in ranked:
+            if used.isdisjoint(seats):
+                used.update(seats)
+                disjoint.append(Offer(seats, "split"))
+                nearly += apart <= best + NEARLY_EQUAL / 2
+            else:
+                overlapping.append(Offer(seats, "split"))
+        return (_rotated(disjoint, nearly, spread) + overlapping)[:limit]
+
+    def _split_in(
+        self, zone: _Zone, n: int, taken: bytes | bytearray, allow_orphan: bool, beginnings: int
+    ) -> Iterator[tuple[float, float, tuple[int, ...]]]:
+        """Options as (mean distance to their own middle, mean distance to the focal point, ordinals).
+
+        They grow from the largest pieces downwards: four friends rather sit three and one than one by one.
+        """
+        free = zone.free(taken)
+        bits = free.to_bytes((zone.seats + 7) // 8, "little")
+        lookup = _Free(bits, list(_ones(bits)) if free.bit_count() <= SPLIT_SCAN_MAX else None)
+        seen: set[tuple[int, ...]] = set()
+        for piece in range(n - 1, 0, -1):
+            if not beginnings:
+                return
+            fine, orphaning = zone.together(free, piece)
+            # Half of what is left for each size, so that large pieces are tried most and small ones too.
+            tries = beginnings if piece == 1 else (beginnings + 1) // 2
+            for _, start in islice(zone.ranked(fine | orphaning, piece), tries):
+                beginnings -= 1
+                inside = list(range(start, start + piece))
+                local = tuple(sorted(inside + zone.closest(lookup, inside, n - piece)))
+                seats = tuple(zone.first + seat for seat in local)
+                if seats in seen or _is_run(zone, local):
+                    continue
+                seen.add(seats)
+                if allow_orphan or not self.orphans(seats, taken):
+                    yield *_tightness(zone, local), seats
+
+    def _zone(self, area: int | None) -> _Zone | None:
+        """The zone of an area; None when it has no seats."""
+        if area is not None:
+            return self._zones.get(area)
+        if len(self._zones) < 2:
+            return next(iter(self._zones.values()), None)
+        if self._whole is None:
+            zones = list(self._zones.values())
+            self._whole = _Zone(
+                0,
+                sorted((zone.first + run.first, run.seats) for zone in zones for run in zone.runs),
+                [x for zone in zones for x in zone.xs],
+                [y for zone in zones for y in zone.ys],
+            )
+        return self._whole
+
+    def _zone_of(self, seat: int) -> _Zone:
+        """The area's zone that a seat belongs to. Raises IndexError when there is no such seat."""
+        for first, zone in self._firsts:
+            if first <= seat < first + zone.seats:
+                return zone
+        raise IndexError(f"no seat {seat} in this plan")
+
+
+def _choose(
+    zone: _Zone, starts: int, n: int, relaxed: Relaxed | None, limit: int, spread: int
+) -> list[Offer]:
+    """The best pieces of n seats: first such as share no seat, by distance, then the others, by distance."""
+    disjoint: list[int] = []
+    overlapping: list[int] = []
+    used: set[int] = set()
+    best = inf
+    nearly = 0
+    wanted = max(limit, SPREAD_MAX) if spread else limit
+    for distance, start in zone.ranked(starts, n):
+        best = min(best, distance)
+        if len(disjoint) >= limit and distance > best + NEARLY_EQUAL:
+            break
+        if used.isdisjoint(range(start, start + n)):
+            used.update(range(start, start + n))
+            disjoint.append(start)
+            nearly += distance <= best + NEARLY_EQUAL
+            if len(disjoint) == wanted:
+                break
+        elif len(overlapping) < limit:
+            overlapping.append(start)
+    chosen = (_rotated(disjoint, nearly, spread) + overlapping)[:limit]
+    return [Offer(tuple(range(zone.first + start, zone.first + start + n)), relaxed) for start in chosen]
+
+
+def _rotated(ranked: list[T], nearly: int, spread: int) -> list[T]:
+    """The first `nearly` items begin at another one for each `spread`; the rest stays where it is."""
+    turn = spread % nearly if nearly else 0
+    return ranked[turn:nearly] + ranked[:turn] + ranked[nearly:]
+
+
+def _is_run(zone: _Zone, local: Sequence[int]) -> bool:
+    """Whether the seats, ascending, are neighbours all the way."""
+    return local[-1] - local[0] == len(local) - 1 and all(zone.links >> seat & 1 for seat in local[:-1])
+
+
+def _tightness(zone: _Zone, local: Sequence[int]) -> tuple[float, float]:
+    """How far the seats stand from their own middle, and from the focal point: means in metres."""
+    x = sum(zone.xs[seat] for seat in local) / len(local)
+    y = sum(zone.ys[seat] for seat in local) / len(local)
+    apart = sum(hypot(zone.xs[seat] - x, zone.ys[seat] - y) for seat in local) / len(local)
+    away = sum(hypot(zone.xs[seat], zone.ys[seat]) for seat in local) / len(local)
+    return round(apart, 4), round(away, 4)
+
+
+def _ring(cells: dict[tuple[int, int], list[int]], column: int, line: int, reach: int) -> Iterator[int]:
+    """The seats in the squares that are exactly `reach` squares away."""
+    if reach == 0:
+        yield from cells.get((column, line), ())
+        return
+    for step in range(-reach, reach + 1):
+        yield from cells.get((column + step, line - reach), ())
+        yield from cells.get((column + step, line + reach), ())
+    for step in range(1 - reach, reach):
+        yield from cells.get((column - reach, line + step), ())
+        yield from cells.get((column + reach, line + step), ())
+
+
+def _ones(bits: bytes) -> Iterator[int]:
+    """The places of the ones, ascending."""
+    for place, byte in enumerate(bits):
+        while byte:
+            lowest = byte & -byte
+            yield 8 * place + lowest.bit_length() - 1
+            byte ^= lowest
+
+
+def _is_taken(taken: bytes | bytearray, seat: int) -> bool:
+    return seat >> 3 < len(taken) and bool(taken[seat >> 3] >> (seat & 7) & 1)

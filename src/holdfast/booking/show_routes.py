@@ -1,0 +1,374 @@
+"""Shows over HTTP: what is on offer, and how much of it is left. `call.state` is the Engine."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from holdfast import accounts, booking, catalog
+from holdfast.accounts import VISITOR, Principal, Staff
+from holdfast.booking import Counts, View
+from holdfast.catalog import (
+    CapacityFixed,
+    LayoutNotFound,
+    Show,
+    ShowEdit,
+    ShowFilter,
+    ShowNotFound,
+    ShowSpec,
+    StatusStep,
+)
+from holdfast.platform import clock
+from holdfast.platform.db import Transaction
+from holdfast.platform.errors import Invalid
+from holdfast.platform.http import (
+    IF_MATCH,
+    IF_NONE_MATCH,
+    Answer,
+    Call,
+    Moment,
+    Routes,
+    Timestamp,
+    created,
+    etag,
+    fresh,
+    if_match,
+)
+from holdfast.platform.ids import OrganizerId, ShowId
+
+# A show that began less than this ago still stands in the list of what is on.
+STILL_ON = timedelta(hours=6)
+
+routes = Routes("shows", missing={"show_id": ShowNotFound})
+
+T = TypeVar("T")
+Limit = Annotated[int, Meta(ge=1, le=100)]
+
+
+class AreaJson(msgspec.Struct):
+    id: int
+    name: str
+    kind: str
+    capacity: int
+    available: int
+
+
+class TierJson(msgspec.Struct):
+    id: int
+    name: str
+    area: str
+    amount: int
+
+
+class ShowJson(msgspec.Struct):
+    """A show. `reserved_seats` counts held and sold places, `booked_seats` the sold ones, up to a second late."""
+
+    id: UUID
+    name: str
+    start_time: Timestamp
+    timezone: str
+    status: str
+    currency: str
+    total_seats: int
+    reserved_seats: int
+    available_seats: int
+    booked_seats: int
+    areas: list[AreaJson]
+    tiers: list[TierJson]
+    revision: int
+    hold_seconds: int
+    hold_seconds_max: int
+    max_places_per_booking: int
+    max_places_per_buyer: int | None
+    sale_opens_at: Timestamp | None
+    sale_closes_at: Timestamp | None
+    orphans: str
+    organizer_id: UUID
+    venue_id: UUID | None
+    layout_id: UUID | None
+    layout_version: int | None
+    version: int
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class ShowCardJson(msgspec.Struct):
+    """A show as it stands in a list."""
+
+    id: UUID
+    name: str
+    start_time: Timestamp
+    timezone: str
+    status: str
+    currency: str
+    total_seats: int
+    reserved_seats: int
+    available_seats: int
+    booked_seats: int
+    tiers: list[TierJson]
+    sale_opens_at: Timestamp | None
+    sale_closes_at: Timestamp | None
+    organizer_id: UUID
+    venue_id: UUID | None
+
+
+class ShowsJson(msgspec.Struct):
+    shows: list[ShowCardJson]
+    next: str | None
+
+
+class SeatJson(msgspec.Struct):
+    seat: str
+    area: str
+    status: Literal["free", "taken"]
+    tiers: list[str]
+
+
+class SeatsJson(msgspec.Struct):
+    revision: int
+    seats: list[SeatJson]
+
+
+class AreaAvailabilityJson(msgspec.Struct):
+    id: int
+    available: int
+
+
+class AvailabilityJson(msgspec.Struct):
+    """`taken` is a base64 bitmap: bit i, least significant first, is set when the seat with ordinal i is not free."""
+
+    revision: int
+    areas: list[AreaAvailabilityJson]
+    taken: str
+
+
+class ShowsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """`starts_after` is six hours ago unless given, so that the list is what is on."""
+
+    limit: Limit = 50
+    cursor: Annotated[str, Meta(max_length=200)] | None = None
+    starts_after: Moment | None = None
+    starts_before: Moment | None = None
+    q: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    status: catalog.Status | None = None
+    mine: bool = False
+
+
+@routes.post(
+    "/v1/shows",
+    who=Staff("shows.write"),
+    body=ShowSpec,
+    answers={201: ShowJson},
+    refusals=(LayoutNotFound,),
+    once=True,
+    body_bytes_max=32 * 1_048_576,
+    example={"name": "Hamlet", "start_time": "2026-12-24T20:00:00+01:00", "total_seats": 100},
+)
+async def create_show(call: Call[ShowSpec], tx: Transaction) -> Answer:
+    """Create a show, its areas, seats and tiers in one call."""
+    principal: Principal = call.caller
+    show, plan = await booking.open_show(tx, call.state.office, principal.organizer_id, call.body)
+    left = [area.capacity for area in plan.areas]
+    shown = _show_json(show, plan, left, Counts(plan.capacity, 0, 0, 0, 0))
+    answer = created(shown, f"/v1/shows/{show.show_id}")
+    return Answer(answer.status, answer.body, (*answer.headers, (b"etag", etag(show.version))))
+
+
+@routes.get("/v1/shows", who=VISITOR, query=ShowsQuery, answers={200: ShowsJson})
+async def list_shows(call: Call[None]) -> ShowsJson:
+    """List shows in the order of their start."""
+    query: ShowsQuery = call.query
+    principal: Principal | None = call.caller
+    if query.mine and principal is None:
+        raise Invalid("Only members of an organizer have shows of their own.", pointer="/mine")
+    own = principal.organizer_id if query.mine and principal else None
+    wanted = ShowFilter(
+        after=_after(query),
+        starts_before=_utc(query.starts_before, "/starts_before"),
+        organizer_id=own,
+        search=query.q,
+        drafts=own is not None and accounts.permits(principal, "shows.read_all", own),
+        status=query.status,
+    )
+    found = await booking.list_shows(call.state.office, wanted, query.limit + 1)
+    page, following = page_of(found, query.limit, _cursor)
+    counts = await booking.counts_of(call.state.office, [show.show_id for show in page])
+    areas = await booking.area_names(call.state.office, [show.show_id for show in page])
+    return ShowsJson([_card(show, counts[show.show_id], areas[show.show_id]) for show in page], following)
+
+
+@routes.get(
+    "/v1/shows/{show_id}",
+    who=VISITOR,
+    headers=(IF_NONE_MATCH,),
+    answers={200: ShowJson},
+    refusals=(ShowNotFound,),
+)
+async def read_show(call: Call[None]) -> Answer:
+    """Read a show."""
+    view = await _visible(call)
+    counts = (await booking.counts_of(call.state.office, [view.show.show_id]))[view.show.show_id]
+    body = _show_json(view.show, view.plan, view.left, counts)
+    return Answer(200, body, ((b"etag", etag(view.show.version)),))
+
+
+@routes.patch(
+    "/v1/shows/{show_id}",
+    who=Staff("shows.write"),
+    body=ShowEdit,
+    headers=(IF_MATCH,),
+    answers={200: ShowJson},
+    refusals=(ShowNotFound, StatusStep, CapacityFixed, booking.CapacityBelowSold),
+    example={"status": "paused"},
+)
+async def edit_show(call: Call[ShowEdit]) -> Answer:
+    """Edit a show; what is not sent stays as it is."""
+    engine, show_id, principal = call.state, ShowId(call.path["show_id"]), call.caller
+    async with engine.db.transaction() as tx:
+        show = await booking.edit_show(
+            tx, engine.office, principal.organizer_id, show_id, call.body, if_match(call)
+        )
+    return await _edited(call, show)
+
+
+@routes.get(
+    "/v1/shows/{show_id}/layout", who=VISITOR, headers=(IF_NONE_MATCH,), answers={200: "application/json"},
+    refusals=(ShowNotFound,),
+)  # fmt: skip
+async def read_layout(call: Call[None]) -> Answer:
+    """The seating: areas, rows and seats in the order of their ordinals, with coordinates in metres."""
+    view = await _visible(call)
+    return fresh(call, view.layout, etag(view.show.version), cache=b"public, max-age=300")
+
+
+@routes.get(
+    "/v1/shows/{show_id}/availability", who=VISITOR, headers=(IF_NONE_MATCH,), answers={200: AvailabilityJson},
+    refusals=(ShowNotFound,),
+)  # fmt: skip
+async def read_availability(call: Call[None]) -> Answer:
+    """Which seats are free, as a bitmap, and how much each area has left; its ETag is the revision."""
+    view = await _visible(call)
+    return fresh(call, view.availability(), etag(view.revision))
+
+
+@routes.get(
+    "/v1/shows/{show_id}/seats", who=VISITOR, headers=(IF_NONE_MATCH,), answers={200: SeatsJson},
+    refusals=(ShowNotFound,),
+)  # fmt: skip
+async def read_seats(call: Call[None]) -> Answer:
+    """Every seat by name, with its status and tiers: the readable form of layout and availability."""
+    view = await _visible(call)
+    revision, body = view.seats()
+    return fresh(call, body, etag(revision))
+
+
+def page_of(found: Sequence[T], limit: int, cursor: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
+    """The first `limit` of what was found, and the cursor of the next page when there is more."""
+    if len(found) <= limit:
+        return found, None
+    return found[:limit], cursor(found[limit - 1])
+
+
+async def _visible(call: Call[Any]) -> View:
+    """The show's view, unless it is a draft that the caller may not see."""
+    view: View = await call.state.office.views.get(ShowId(call.path["show_id"]))
+    show = view.show
+    if show.status == "draft" and not accounts.permits(call.caller, "shows.read_all", show.organizer_id):
+        raise ShowNotFound
+    return view
+
+
+async def _edited(call: Call[Any], show: Show) -> Answer:
+    view = await call.state.office.views.get(show.show_id)
+    counts = (await booking.counts_of(call.state.office, [show.show_id]))[show.show_id]
+    return Answer(200, _show_json(show, view.plan, view.left, counts), ((b"etag", etag(show.version)),))
+
+
+def _show_json(show: Show, plan: catalog.Plan, left: Sequence[int], counts: Counts) -> ShowJson:
+    return ShowJson(
+        id=show.show_id,
+        name=show.name,
+        start_time=clock.rfc3339(show.start_time),
+        timezone=show.timezone,
+        status=show.status,
+        currency=show.currency,
+        total_seats=counts.total,
+        reserved_seats=counts.reserved,
+        available_seats=sum(left),
+        booked_seats=counts.reserved - counts.held,
+        areas=[
+            AreaJson(area.number, area.name, area.kind, area.capacity, available)
+            for area, available in zip(plan.areas, left, strict=True)
+        ],
+        tiers=_tiers(show, [area.name for area in plan.areas]),
+        revision=counts.revision,
+        hold_seconds=show.hold_seconds,
+        hold_seconds_max=show.hold_seconds_max,
+        max_places_per_booking=show.max_places_per_booking,
+        max_places_per_buyer=show.max_places_per_buyer,
+        sale_opens_at=clock.rfc3339(show.sale_opens_at) if show.sale_opens_at else None,
+        sale_closes_at=clock.rfc3339(show.sale_closes_at) if show.sale_closes_at else None,
+        orphans=show.orphans,
+        organizer_id=show.organizer_id,
+        venue_id=show.venue_id,
+        layout_id=show.layout_id,
+        layout_version=show.layout_version,
+        version=show.version,
+        created_at=clock.rfc3339(show.created_at),
+        updated_at=clock.rfc3339(show.updated_at),
+    )
+
+
+def _card(show: Show, counts: Counts, areas: Sequence[str]) -> ShowCardJson:
+    return ShowCardJson(
+        id=show.show_id,
+        name=show.name,
+        start_time=clock.rfc3339(show.start_time),
+        timezone=show.timezone,
+        status=show.status,
+        currency=show.currency,
+        total_seats=counts.total,
+        reserved_seats=counts.reserved,
+        available_seats=counts.total - counts.reserved - counts.blocked,
+        booked_seats=counts.reserved - counts.held,
+        tiers=_tiers(show, areas),
+        sale_opens_at=clock.rfc3339(show.sale_opens_at) if show.sale_opens_at else None,
+        sale_closes_at=clock.rfc3339(show.sale_closes_at) if show.sale_closes_at else None,
+        organizer_id=show.organizer_id,
+        venue_id=show.venue_id,
+    )
+
+
+def _tiers(show: Show, areas: Sequence[str]) -> list[TierJson]:
+    return [TierJson(tier.tier, tier.name, areas[tier.area - 1], tier.amount) for tier in show.tiers]
+
+
+def _cursor(show: Show) -> str:
+    return urlsafe_b64encode(show.show_id.bytes + show.start_time.isoformat().encode()).decode().rstrip("=")
+
+
+def _after(query: ShowsQuery) -> tuple[datetime, UUID]:
+    if query.cursor is None:
+        given = _utc(query.starts_after, "/starts_after")
+        # Rounded to the minute, so that a minute's lists share one entry of the cache.
+        default = (clock.now() - STILL_ON).replace(second=0, microsecond=0)
+        return given or default, UUID(int=0)
+    try:
+        raw = urlsafe_b64decode(query.cursor.encode() + b"=" * (-len(query.cursor) % 4))
+        moment = datetime.fromisoformat(raw[16:].decode())
+        if moment.tzinfo is None:
+            raise ValueError(moment)
+        return moment.astimezone(UTC), UUID(bytes=raw[:16])
+    except (ValueError, OverflowError):
+        raise Invalid("This cursor did not come from here.", pointer="/cursor") from None
+
+
+def _utc(moment: datetime | None, pointer: str) -> datetime | None:
+    try:
+        return moment.astimezone(UTC) if moment else None
+    except (OverflowError, ValueError):
+        raise Invalid("This moment is too far away.", pointer=pointer) from None

@@ -1,0 +1,125 @@
+"""Shows as something to sell: opened with their stock, edited together with it, and counted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from holdfast import catalog
+from holdfast.booking.office import Office
+from holdfast.booking.view import Change
+from holdfast.platform import jobs, outbox
+from holdfast.platform.db import CheckViolation, Transaction, load_queries
+from holdfast.platform.errors import Conflict
+from holdfast.platform.ids import OrganizerId, ShowId, new_id
+
+sql = load_queries(__file__)
+
+END_BOOKINGS = "booking.end_all"
+
+
+class CapacityBelowSold(Conflict):
+    code = "capacity_below_sold"
+    title = "More places than that are sold, held or blocked already."
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Places of a show: all, those taken by bookings (held or sold), those only held, those blocked."""
+
+    total: int
+    reserved: int
+    held: int
+    blocked: int
+    revision: int
+
+
+async def open_show(
+    tx: Transaction, office: Office, organizer_id: OrganizerId, spec: catalog.ShowSpec
+) -> tuple[catalog.Show, catalog.Plan]:
+    """Writes a new show with its seats and its stock, in the caller's transaction. Raises what `create_show` raises."""
+    show, plan = await catalog.create_show(tx, organizer_id, spec, office.settings)
+    await tx.execute(
+        sql.insert_head, show.show_id, show.version, show.selling, show.sale_opens_at, show.sale_closes_at
+    )
+    await tx.execute(
+        sql.insert_stock, show.show_id, [area.number for area in plan.areas],
+        [area.kind == "seated" for area in plan.areas], [area.first for area in plan.areas],
+        [area.capacity for area in plan.areas],
+    )  # fmt: skip
+    await outbox.announce(
+        tx, show.show_id, "show.created", {"show_id": show.show_id, "organizer_id": organizer_id}
+    )
+    tx.after_commit(partial(office.cache.forget, "shows"))
+    return show, plan
+
+
+async def edit_show(
+    tx: Transaction, office: Office, organizer_id: OrganizerId, show_id: ShowId, edit: catalog.ShowEdit,
+    version: int | None,
+) -> catalog.Show:  # fmt: skip
+    """Edits the terms of a show and has its stock follow; claims made under the old terms are asked to look again.
+
+    Raises ShowNotFound, PreconditionFailed, StatusStep, CapacityFixed, CapacityBelowSold and Invalid.
+    """
+    # The head comes first in the order of locks, before the row of the show.
+    await tx.row(sql.lock_head, show_id)
+    show = await catalog.lock_show(tx, show_id)
+    if show is None or show.organizer_id != organizer_id:
+        raise catalog.ShowNotFound
+    plan = await catalog.plan_of(tx, show)
+    changed, capacities = await catalog.edit_show(tx, show, plan, edit, version)
+    await tx.execute(
+        sql.set_head, show_id, changed.version, changed.selling, changed.sale_opens_at, changed.sale_closes_at
+    )
+    for area, capacity in capacities.items():
+        try:
+            await tx.execute(sql.set_capacity, show_id, area, capacity)
+        except CheckViolation:
+            raise CapacityBelowSold(f"{plan.areas[area - 1].name} cannot go down to {capacity}.") from None
+    if capacities:
+        row = await tx.row(sql.availability_changed, show_id, new_id(), [], [])
+        assert row is not None
+        change = Change(row["at_revision"], (), (), row["left_over"])
+        tx.after_commit(partial(office.views.changed, show_id, change))
+    await outbox.announce(tx, show_id, "show.changed", {"show_id": show_id, "version": changed.version})
+    if changed.status == "cancelled" != show.status:
+        await jobs.enqueue(tx, END_BOOKINGS, {"show_id": str(show_id)})
+    tx.after_commit(partial(office.views.retired, show_id))
+    tx.after_commit(partial(office.cache.forget, "shows"))
+    return changed
+
+
+async def counts_of(office: Office, shows: Sequence[ShowId]) -> dict[ShowId, Counts]:
+    """The counts of these shows, at most a second old."""
+
+    async def load() -> dict[ShowId, Counts]:
+        rows = await office.db.rows(sql.places_taken, list(shows))
+        return {
+            row["show_id"]: Counts(
+                row["total"], row["reserved"], row["pending"], row["blocked"], row["revision"]
+            )
+            for row in rows
+        }
+
+    return await office.cache.get(("counts", *shows), office.settings.availability_seconds, load)
+
+
+async def area_names(office: Office, shows: Sequence[ShowId]) -> dict[ShowId, list[str]]:
+    """The names of each show's areas in order, from the cache for up to `show_seconds` unless a show was edited."""
+
+    async def load() -> dict[ShowId, list[str]]:
+        areas = await catalog.areas_of_many(office.db, shows)
+        return {show_id: [name for _, name, _, _ in found] for show_id, found in areas.items()}
+
+    return await office.cache.get(("shows", "areas", *shows), office.settings.show_seconds, load)
+
+
+async def list_shows(office: Office, wanted: catalog.ShowFilter, limit: int) -> list[catalog.Show]:
+    """A page of shows, from the cache for up to `show_list_seconds` unless a show was created or edited since."""
+
+    async def load() -> list[catalog.Show]:
+        return await catalog.list_shows(office.db, wanted, limit)
+
+    return await office.cache.get(
+        ("shows", "list", repr(wanted), limit), office.settings.show_list_seconds, load
+    )

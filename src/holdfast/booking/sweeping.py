@@ -1,0 +1,39 @@
+"""The sweep: holds whose time has passed become FAILED and their places free. Any number of processes may sweep."""
+
+from holdfast.booking.office import Office
+from holdfast.booking.view import Change
+from holdfast.platform import telemetry
+from holdfast.platform.db import load_queries
+from holdfast.platform.ids import new_id
+
+sql = load_queries(__file__)
+log = telemetry.log("sweep")
+
+_expired = telemetry.BOOKINGS_ENDED.labels("expired")
+
+
+async def sweep(office: Office) -> int:
+    """Fails every overdue hold there is, at most `sweep_max` per show and transaction; how many it failed."""
+    failed = 0
+    for row in await office.db.rows(sql.shows_overdue):
+        show_id = row["show_id"]
+        swept = await office.db.row(sql.sweep_show, show_id, office.settings.sweep_max, new_id())
+        assert swept is not None
+        if swept["failed"]:
+            failed += len(swept["failed"])
+            office.views.changed(
+                show_id, Change(swept["at_revision"], (), swept["freed"], swept["left_over"])
+            )
+    if failed:
+        _expired.inc(failed)
+        log.info("holds expired", bookings=failed)
+    return failed
+
+
+async def prune_keys(office: Office) -> int:
+    """Forgets idempotency keys older than `idempotency_hours`, in short pieces; how many."""
+    pruned = total = await office.db.execute(sql.prune_keys, office.settings.idempotency_hours)
+    while pruned:
+        pruned = await office.db.execute(sql.prune_keys, office.settings.idempotency_hours)
+        total += pruned
+    return total

@@ -1,0 +1,92 @@
+-- name: insert_show
+insert into shows (show_id, organizer_id, venue_id, layout_id, layout_version, name, start_time, timezone, status, currency,
+                   hold_seconds, hold_seconds_max, max_places_per_booking, max_places_per_buyer, sale_opens_at,
+                   sale_closes_at, orphans, focus_x, focus_y)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+returning version, created_at, updated_at;
+
+-- name: insert_areas
+insert into areas (show_id, area, name, kind, capacity)
+select $1, a.area, a.name, a.kind, a.capacity
+  from unnest($2::smallint[], $3::text[], $4::text[], $5::int[]) a(area, name, kind, capacity);
+
+-- name: insert_tiers
+insert into tiers (show_id, tier, area, name, amount)
+select $1, t.tier, t.area, t.name, t.amount
+  from unnest($2::smallint[], $3::smallint[], $4::text[], $5::bigint[]) t(tier, area, name, amount);
+
+-- name: show_by_id
+select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t.show_id = s.show_id order by t.tier) as tiers
+  from shows s where s.show_id = $1;
+
+-- name: lock_show
+-- Locks the show against other edits until the transaction ends.
+select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t.show_id = s.show_id order by t.tier) as tiers
+  from shows s where s.show_id = $1 for no key update;
+
+-- name: list_shows
+-- One page of shows in the order of (start_time, show_id), after the cursor ($1, $2). Drafts only where $6 allows them.
+select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t.show_id = s.show_id order by t.tier) as tiers
+  from shows s
+ where (s.start_time, s.show_id) > ($1, $2)
+   and ($3::timestamptz is null or s.start_time < $3)
+   and ($4::uuid is null or s.organizer_id = $4)
+   and ($5::text is null or s.name ilike $5)
+   and ($6 or s.status <> 'draft')
+   and ($7::text is null or s.status = $7)
+ order by s.start_time, s.show_id limit $8;
+
+-- name: areas_of
+select area, name, kind, capacity from areas where show_id = $1;
+
+-- name: areas_of_many
+select show_id, area, name, kind, capacity from areas where show_id = any ($1::uuid[]) order by show_id, area;
+
+-- name: seat_rows_of
+select area, row_number, label, first_seat, numbers, xs, ys from seat_rows where show_id = $1;
+
+-- name: update_show
+-- Every edit counts the version up, which is also the version of the terms that claims are made under.
+update shows set name = $2, start_time = $3, timezone = $4, status = $5, hold_seconds = $6, hold_seconds_max = $7,
+       max_places_per_booking = $8, max_places_per_buyer = $9, sale_opens_at = $10, sale_closes_at = $11, orphans = $12,
+       version = version + 1, updated_at = clock_timestamp()
+ where show_id = $1
+returning version, updated_at;
+
+-- name: set_area
+update areas set name = $3, capacity = $4 where show_id = $1 and area = $2;
+
+-- name: set_tier
+update tiers set name = $3, amount = $4 where show_id = $1 and tier = $2;
+
+-- name: insert_venue
+insert into venues (venue_id, organizer_id, name, address, timezone) values ($1, $2, $3, $4, $5) returning *;
+
+-- name: venue_by_id
+select * from venues where venue_id = $1 and organizer_id = $2;
+
+-- name: update_venue
+-- Nothing when $6 is given and is not the version any more.
+update venues set name = $3, address = $4, timezone = $5, version = version + 1, updated_at = clock_timestamp()
+ where venue_id = $1 and organizer_id = $2 and ($6::int is null or version = $6) returning *;
+
+-- name: list_venues
+select * from venues where organizer_id = $1 and venue_id > $2 order by venue_id limit $3;
+
+-- name: insert_layout
+insert into layouts (layout_id, layout_version, venue_id, organizer_id, name, plan, seats)
+values ($1, $2, $3, $4, $5, $6, $7) returning *;
+
+-- name: lock_layout
+-- The newest version, locked so that two new versions take turns.
+select * from layouts where layout_id = $1 and organizer_id = $2 order by layout_version desc limit 1 for no key update;
+
+-- name: layout_version
+-- A version of a layout; the newest when $3 is null.
+select * from layouts where layout_id = $1 and organizer_id = $2 and ($3::int is null or layout_version = $3)
+ order by layout_version desc limit 1;
+
+-- name: list_layouts
+-- The newest version of each layout of a venue.
+select distinct on (layout_id) * from layouts where venue_id = $1 and organizer_id = $2 and layout_id > $3
+ order by layout_id, layout_version desc limit $4;

@@ -1,0 +1,451 @@
+"""Shows: one occurrence with a start time, its areas and its tiers; created, edited, listed and read.
+
+What an edit changes are the terms of sale; who has which place is booking's. Every edit counts `version` up, and claims
+say under which version they were priced, so that nobody buys by terms that have gone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from holdfast.catalog.plan import AreaName, AreaSpecs, Plan, TotalSeats, build, simple
+from holdfast.catalog.venues import Layout, layout_by_id, printable, venue_by_id, zone
+from holdfast.platform.db import Database, Record, Transaction, load_queries
+from holdfast.platform.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from holdfast.platform.ids import LayoutId, OrganizerId, ShowId, VenueId, new_id
+from holdfast.platform.money import AMOUNT_MAX, CURRENCIES
+from holdfast.platform.settings import Settings
+
+sql = load_queries(__file__)
+
+TIERS_MAX = 1000
+YEARS = (1970, 2999)
+
+
+class ShowNotFound(NotFound):
+    code = "show_not_found"
+    title = "There is no such show."
+
+
+class StatusStep(Conflict):
+    """The show cannot go from its present status to the one asked for."""
+
+    code = "status_step"
+    title = "The show cannot take this step from its present status."
+
+
+class CapacityFixed(Conflict):
+    code = "capacity_fixed"
+    title = "The seats of a seated area cannot be changed; only a standing area's capacity can."
+
+
+Status = Literal["draft", "scheduled", "on_sale", "paused", "closed", "cancelled", "postponed"]
+Orphans = Literal["allow", "refuse"]
+
+# From each status to those that an edit may set. A scheduled show sells by itself from `sale_opens_at` on.
+STEPS: dict[str, frozenset[str]] = {
+    "draft": frozenset({"scheduled", "on_sale", "cancelled"}),
+    "scheduled": frozenset({"draft", "on_sale", "paused", "postponed", "cancelled"}),
+    "on_sale": frozenset({"paused", "closed", "postponed", "cancelled"}),
+    "paused": frozenset({"on_sale", "closed", "postponed", "cancelled"}),
+    "closed": frozenset({"on_sale", "postponed", "cancelled"}),
+    "postponed": frozenset({"scheduled", "on_sale", "paused", "closed", "cancelled"}),
+    "cancelled": frozenset(),
+}
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Moment = Annotated[datetime, Meta(tz=True)]
+HoldSeconds = Annotated[int, Meta(ge=10, le=3600)]
+HoldSecondsMax = Annotated[int, Meta(ge=10, le=86_400)]
+PlacesPerBooking = Annotated[int, Meta(ge=1, le=10_000)]
+PlacesPerBuyer = Annotated[int, Meta(ge=1, le=1_000_000)]
+Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, description="In the currency's minor unit.")]
+
+
+class TierSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A price for places of an area, by the area's name."""
+
+    name: Name
+    area: Name
+    amount: Amount
+
+
+class ShowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A show as an organizer asks for it. One of `areas`, `total_seats` and `layout_id` says what there is to sell."""
+
+    name: Name
+    start_time: Moment
+    areas: AreaSpecs | None = None
+    total_seats: TotalSeats | None = None
+    layout_id: UUID | None = None
+    layout_version: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    focal: tuple[float, float] | None = None
+    tiers: Annotated[list[TierSpec], Meta(max_length=TIERS_MAX)] = []
+    timezone: Annotated[str, Meta(max_length=64, description="IANA name; the venue's, else UTC.")] | None = (
+        None
+    )
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3)] = "EUR"
+    hold_seconds: HoldSeconds | None = None
+    hold_seconds_max: HoldSecondsMax | None = None
+    max_places_per_booking: PlacesPerBooking = 10
+    max_places_per_buyer: PlacesPerBuyer | None = None
+    sale_opens_at: Moment | None = None
+    sale_closes_at: Moment | None = None
+    status: Literal["draft", "scheduled", "on_sale"] = "on_sale"
+    orphans: Orphans = "allow"
+
+
+class AreaEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A new name for an area, or a new capacity for a standing one."""
+
+    id: Annotated[int, Meta(ge=1, le=200)]
+    name: AreaName | None = None
+    capacity: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
+class TierEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """With `id`: a new name or amount for that tier. Without: a new tier, which needs name, area and amount."""
+
+    id: Annotated[int, Meta(ge=1, le=TIERS_MAX)] | None = None
+    name: Name | None = None
+    area: Name | None = None
+    amount: Amount | None = None
+
+
+class ShowEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What an edit changes; a field that is not sent stays as it is."""
+
+    name: Name | UnsetType = UNSET
+    start_time: Moment | UnsetType = UNSET
+    timezone: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+    hold_seconds: HoldSeconds | UnsetType = UNSET
+    hold_seconds_max: HoldSecondsMax | UnsetType = UNSET
+    max_places_per_booking: PlacesPerBooking | UnsetType = UNSET
+    max_places_per_buyer: PlacesPerBuyer | None | UnsetType = UNSET
+    sale_opens_at: Moment | None | UnsetType = UNSET
+    sale_closes_at: Moment | None | UnsetType = UNSET
+    orphans: Orphans | UnsetType = UNSET
+    areas: Annotated[list[AreaEdit], Meta(max_length=200)] = []
+    tiers: Annotated[list[TierEdit], Meta(max_length=TIERS_MAX)] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A price for places of an area; `tier` counts from 1 within its show."""
+
+    tier: int
+    area: int
+    name: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """One occurrence, as the database has it. The fields are those of the API."""
+
+    show_id: ShowId
+    organizer_id: OrganizerId
+    venue_id: VenueId | None
+    layout_id: LayoutId | None
+    layout_version: int | None
+    name: str
+    start_time: datetime
+    timezone: str
+    status: str
+    currency: str
+    hold_seconds: int
+    hold_seconds_max: int
+    max_places_per_booking: int
+    max_places_per_buyer: int | None
+    sale_opens_at: datetime | None
+    sale_closes_at: datetime | None
+    orphans: str
+    focus_x: float
+    focus_y: float
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    tiers: tuple[Tier, ...]
+
+    @property
+    def selling(self) -> bool:
+        """Whether the status allows sales; the times of the sale are checked by the database's clock."""
+        return self.status == "on_sale" or (self.status == "scheduled" and self.sale_opens_at is not None)
+
+    def tiers_of(self, area: int) -> list[Tier]:
+        """The tiers that places of this area are sold by; none: the area is free."""
+        return [tier for tier in self.tiers if tier.area == area]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowFilter:
+    """Which shows a list holds. `after` is the (start_time, show_id) that the page begins behind."""
+
+    after: tuple[datetime, UUID]
+    starts_before: datetime | None = None
+    organizer_id: OrganizerId | None = None
+    search: str | None = None
+    drafts: bool = False
+    status: str | None = None
+
+
+async def create_show(
+    tx: Transaction, organizer_id: OrganizerId, spec: ShowSpec, settings: Settings
+) -> tuple[Show, Plan]:
+    """Writes a new show with its areas, seats and tiers. Raises Invalid, and LayoutNotFound for an unknown layout."""
+    plan, layout = await _plan_for(tx, organizer_id, spec)
+    hold_seconds = spec.hold_seconds or settings.hold_seconds
+    show = Show(
+        show_id=ShowId(new_id()),
+        organizer_id=organizer_id,
+        venue_id=layout.venue_id if layout else None,
+        layout_id=layout.layout_id if layout else None,
+        layout_version=layout.version if layout else None,
+        name=printable(spec.name, "/name"),
+        start_time=_moment(spec.start_time, "/start_time"),
+        timezone=zone(spec.timezone or "UTC") if spec.timezone or not layout else await _zone_of(tx, layout),
+        status=spec.status,
+        currency=_currency(spec.currency),
+        hold_seconds=hold_seconds,
+        hold_seconds_max=spec.hold_seconds_max or max(hold_seconds, settings.hold_seconds_max),
+        max_places_per_booking=spec.max_places_per_booking,
+        max_places_per_buyer=spec.max_places_per_buyer,
+        sale_opens_at=_moment(spec.sale_opens_at, "/sale_opens_at"),
+        sale_closes_at=_moment(spec.sale_closes_at, "/sale_closes_at"),
+        orphans=spec.orphans,
+        focus_x=plan.focal[0],
+        focus_y=plan.focal[1],
+        version=1,
+        created_at=datetime.min,
+        updated_at=datetime.min,
+        tiers=_tiers(spec.tiers, plan),
+    )
+    _check_terms(show)
+    written = await tx.row(
+        sql.insert_show, show.show_id, organizer_id, show.venue_id, show.layout_id, show.layout_version, show.name,
+        show.start_time, show.timezone, show.status, show.currency, show.hold_seconds, show.hold_seconds_max,
+        show.max_places_per_booking, show.max_places_per_buyer, show.sale_opens_at, show.sale_closes_at, show.orphans,
+        show.focus_x, show.focus_y,
+    )  # fmt: skip
+    assert written is not None
+    areas = plan.to_areas()
+    await tx.execute(sql.insert_areas, show.show_id, *map(list, zip(*areas, strict=True)))
+    await tx.copy(
+        "seat_rows",
+        ("show_id", "area", "row_number", "label", "first_seat", "numbers", "xs", "ys", "gap_after"),
+        [(show.show_id, *row, gaps) for row, gaps in zip(plan.to_rows(), _gaps(plan), strict=True)],
+    )
+    if show.tiers:
+        columns = zip(*((t.tier, t.area, t.name, t.amount) for t in show.tiers), strict=True)
+        await tx.execute(sql.insert_tiers, show.show_id, *map(list, columns))
+    return replace(show, created_at=written["created_at"], updated_at=written["updated_at"]), plan
+
+
+async def show_by_id(db: Database | Transaction, show_id: ShowId) -> Show | None:
+    """The show, whatever its status, or None."""
+    row = await db.row(sql.show_by_id, show_id)
+    return _show(row) if row else None
+
+
+async def plan_of(db: Database | Transaction, show: Show) -> Plan:
+    """The seating of a show: two queries, some ten milliseconds for 100,000 seats."""
+    areas = await db.rows(sql.areas_of, show.show_id)
+    rows = await db.rows(sql.seat_rows_of, show.show_id)
+    return Plan.from_rows(map(tuple, areas), map(tuple, rows), focal=(show.focus_x, show.focus_y))
+
+
+async def list_shows(db: Database, wanted: ShowFilter, limit: int) -> list[Show]:
+    """Up to `limit` shows in the order of (start_time, id)."""
+    search = None
+    if wanted.search:
+        escaped = wanted.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        search = f"%{escaped}%"
+    rows = await db.rows(
+        sql.list_shows, *wanted.after, wanted.starts_before, wanted.organizer_id, search, wanted.drafts, wanted.status,
+        limit,
+    )  # fmt: skip
+    return [_show(row) for row in rows]
+
+
+async def areas_of_many(
+    db: Database, shows: Sequence[ShowId]
+) -> dict[ShowId, list[tuple[int, str, str, int]]]:
+    """(number, name, kind, capacity) of each area, by show."""
+    found: dict[ShowId, list[tuple[int, str, str, int]]] = {show: [] for show in shows}
+    for show_id, *area in await db.rows(sql.areas_of_many, list(shows)):
+        found[show_id].append((area[0], area[1], area[2], area[3]))
+    return found
+
+
+async def lock_show(tx: Transaction, show_id: ShowId) -> Show | None:
+    """The show, locked against other edits until the transaction ends, or None."""
+    row = await tx.row(sql.lock_show, show_id)
+    return _show(row) if row else None
+
+
+async def edit_show(
+    tx: Transaction, show: Show, plan: Plan, edit: ShowEdit, version: int | None
+) -> tuple[Show, dict[int, int]]:
+    """Applies an edit to a show that `lock_show` gave; (the new show, the new capacities by area).
+
+    The caller has the stock follow. Raises PreconditionFailed when `version` is given and has gone, StatusStep,
+    CapacityFixed and Invalid.
+    """
+    if version is not None and version != show.version:
+        raise PreconditionFailed(f"The show is at version {show.version}.")
+    if edit.status is not UNSET and edit.status != show.status and edit.status not in STEPS[show.status]:
+        allowed = ", ".join(sorted(STEPS[show.status])) or "none"
+        raise StatusStep(f"From {show.status} a show goes to: {allowed}.", status_now=show.status)
+    changed = _edited(show, edit)
+    _check_terms(changed)
+    capacities = await _edit_areas(tx, show.show_id, plan, edit.areas)
+    tiers = await _edit_tiers(tx, changed, plan, edit.tiers)
+    row = await tx.row(
+        sql.update_show, show.show_id, changed.name, changed.start_time, changed.timezone, changed.status,
+        changed.hold_seconds, changed.hold_seconds_max, changed.max_places_per_booking, changed.max_places_per_buyer,
+        changed.sale_opens_at, changed.sale_closes_at, changed.orphans,
+    )  # fmt: skip
+    assert row is not None
+    return replace(changed, tiers=tiers, version=row["version"], updated_at=row["updated_at"]), capacities
+
+
+async def _plan_for(tx: Transaction, organizer_id: OrganizerId, spec: ShowSpec) -> tuple[Plan, Layout | None]:
+    given = [name for name in ("areas", "total_seats", "layout_id") if getattr(spec, name) is not None]
+    if len(given) != 1:
+        raise Invalid(
+            "Give one of areas, total_seats and layout_id.", pointer=f"/{given[1]}" if given else ""
+        )
+    if spec.layout_id is not None:
+        layout = await layout_by_id(tx, organizer_id, LayoutId(spec.layout_id), spec.layout_version)
+        return layout.plan(), layout
+    if spec.layout_version is not None:
+        raise Invalid("There is no layout to take a version of.", pointer="/layout_version")
+    if spec.areas is not None:
+        return build(spec.areas, focal=spec.focal), None
+    assert spec.total_seats is not None
+    return simple(spec.total_seats), None
+
+
+async def _zone_of(tx: Transaction, layout: Layout) -> str:
+    return (await venue_by_id(tx, layout.organizer_id, layout.venue_id)).timezone
+
+
+def _gaps(plan: Plan) -> list[list[int]]:
+    """After which seats of each row an aisle comes, counted from 1, in the order of `plan.to_rows()`."""
+    return [[first - row.first for first, _ in row.runs()[1:]] for area in plan.areas for row in area.rows]
+
+
+def _tiers(specs: Sequence[TierSpec], plan: Plan) -> tuple[Tier, ...]:
+    tiers: list[Tier] = []
+    for i, spec in enumerate(specs):
+        area = plan.area(spec.area)
+        if area is None:
+            raise Invalid("The show has no area of this name.", pointer=f"/tiers/{i}/area")
+        name = printable(spec.name, f"/tiers/{i}/name")
+        if any(t.area == area.number and t.name == name for t in tiers):
+            raise Invalid("This area has a tier of this name already.", pointer=f"/tiers/{i}/name")
+        tiers.append(Tier(i + 1, area.number, name, spec.amount))
+    return tuple(tiers)
+
+
+def _edited(show: Show, edit: ShowEdit) -> Show:
+    values: dict[str, Any] = {}
+    for name in ShowEdit.__struct_fields__:
+        value = getattr(edit, name)
+        if name in ("areas", "tiers") or value is UNSET:
+            continue
+        if isinstance(value, datetime):
+            value = _moment(value, f"/{name}")
+        values[name] = value
+    changed = replace(show, **values)
+    printable(changed.name, "/name")
+    zone(changed.timezone)
+    return changed
+
+
+async def _edit_areas(
+    tx: Transaction, show_id: ShowId, plan: Plan, edits: Sequence[AreaEdit]
+) -> dict[int, int]:
+    names = {area.number: area.name for area in plan.areas}
+    capacities: dict[int, int] = {}
+    for i, edit in enumerate(edits):
+        if edit.id not in names:
+            raise Invalid("The show has no such area.", pointer=f"/areas/{i}/id")
+        area = plan.areas[edit.id - 1]
+        if edit.capacity not in (None, area.capacity):
+            if area.kind == "seated":
+                raise CapacityFixed(pointer=f"/areas/{i}/capacity")
+            assert edit.capacity is not None
+            capacities[edit.id] = edit.capacity
+        if edit.name is not None:
+            names[edit.id] = printable(edit.name, f"/areas/{i}/name")
+            if list(names.values()).count(edit.name) > 1:
+                raise Invalid("The show has an area of this name already.", pointer=f"/areas/{i}/name")
+        await tx.execute(
+            sql.set_area, show_id, edit.id, names[edit.id], capacities.get(edit.id, area.capacity)
+        )
+    return capacities
+
+
+async def _edit_tiers(tx: Transaction, show: Show, plan: Plan, edits: Sequence[TierEdit]) -> tuple[Tier, ...]:
+    tiers = {tier.tier: tier for tier in show.tiers}
+    for i, edit in enumerate(edits):
+        at = f"/tiers/{i}"
+        if edit.id is not None:
+            old = tiers.get(edit.id)
+            if old is None:
+                raise Invalid("The show has no such tier.", pointer=f"{at}/id")
+            if edit.area is not None:
+                raise Invalid("A tier stays with its area.", pointer=f"{at}/area")
+            name = printable(edit.name, f"{at}/name") if edit.name is not None else old.name
+            new = Tier(old.tier, old.area, name, old.amount if edit.amount is None else edit.amount)
+        else:
+            area = plan.area(edit.area) if edit.area is not None else None
+            if area is None or edit.name is None or edit.amount is None:
+                raise Invalid("A new tier needs a name, an area of the show and an amount.", pointer=at)
+            if len(tiers) >= TIERS_MAX:
+                raise Invalid(f"A show has at most {TIERS_MAX} tiers.", pointer=at)
+            new = Tier(
+                max(tiers, default=0) + 1, area.number, printable(edit.name, f"{at}/name"), edit.amount
+            )
+        if any(t.area == new.area and t.name == new.name and t.tier != new.tier for t in tiers.values()):
+            raise Invalid("This area has a tier of this name already.", pointer=f"{at}/name")
+        if edit.id is not None:
+            await tx.execute(sql.set_tier, show.show_id, new.tier, new.name, new.amount)
+        else:
+            await tx.execute(sql.insert_tiers, show.show_id, [new.tier], [new.area], [new.name], [new.amount])
+        tiers[new.tier] = new
+    return tuple(tiers[number] for number in sorted(tiers))
+
+
+def _check_terms(show: Show) -> None:
+    if show.hold_seconds > show.hold_seconds_max:
+        raise Invalid("The hold time is more than the longest hold in all.", pointer="/hold_seconds")
+    if show.sale_opens_at and show.sale_closes_at and show.sale_opens_at >= show.sale_closes_at:
+        raise Invalid("The sale closes before it opens.", pointer="/sale_closes_at")
+
+
+def _currency(code: str) -> str:
+    if code not in CURRENCIES:
+        raise Invalid("This is not an ISO 4217 currency.", pointer="/currency")
+    return code
+
+
+def _moment(moment: Any, pointer: str) -> Any:
+    if moment is None:
+        return None
+    if not YEARS[0] <= moment.year <= YEARS[1]:
+        raise Invalid(f"The year is outside {YEARS[0]} to {YEARS[1]}.", pointer=pointer)
+    return moment.astimezone(UTC)
+
+
+def _show(row: Record) -> Show:
+    values = dict(row)
+    values["tiers"] = tuple(Tier(*tier) for tier in values["tiers"])
+    return Show(**values)

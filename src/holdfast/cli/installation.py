@@ -1,0 +1,90 @@
+"""What `up` keeps in its data folder: the embedded database, the secret, the first owner. Other commands find it there."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from holdfast.platform.embedded import AlreadyRunning, EmbeddedFailed, Server
+from holdfast.platform.secret import generate
+from holdfast.platform.settings import Settings
+
+SECRET = "secret"  # noqa: S105 -- the name of a file
+OWNER = "owner.txt"
+
+
+class InstallationError(Exception):
+    """The installation cannot be used; the message says why and what to do."""
+
+
+class Installation:
+    """A database to work on: the one that the settings name, or the embedded one of the data folder.
+
+    `with` starts the embedded server unless somebody else has it running (`exclusive` makes that an error), and stops
+    it when it was started here. `settings` are then complete: they name a database and a secret key.
+    """
+
+    def __init__(self, settings: Settings, *, exclusive: bool = False) -> None:
+        self.data = Path(settings.data).absolute()
+        self.settings = settings
+        self.server: Server | None = None
+        self._exclusive = exclusive
+
+    def __enter__(self) -> "Installation":
+        if self.settings.database_url is not None and self.settings.secret_key is not None:
+            return self
+        changes = {}
+        try:
+            if self.settings.database_url is None:
+                changes["database_url"] = self._start()
+            self.data.mkdir(parents=True, exist_ok=True)
+            if self.settings.secret_key is None:
+                changes["secret_key"] = kept(self.data / SECRET, generate)
+        except (AlreadyRunning, EmbeddedFailed, OSError) as error:
+            raise InstallationError(str(error)) from error
+        self.settings = msgspec.structs.replace(self.settings, **changes)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.server is not None:
+            self.server.stop()
+
+    def owner_password(self) -> str:
+        """The first owner's password: the one set, or one made here and kept in the data folder."""
+        if self.settings.admin_password is not None:
+            return self.settings.admin_password
+        line = kept(self.data / OWNER, lambda: f"{self.settings.admin_email} {secrets.token_urlsafe(12)}")
+        return line.partition(" ")[2]
+
+    def _start(self) -> str:
+        server = Server(self.data, binaries=self.settings.postgres_bin)
+        try:
+            server.start()
+        except AlreadyRunning:
+            if self._exclusive:
+                raise
+            return server.dsn
+        self.server = server
+        return server.dsn
+
+
+def kept(path: Path, make: Callable[[], str]) -> str:
+    """The text of a file that only its owner can read; made, and written whole, when there is none."""
+    try:
+        return path.read_text("utf-8").strip()
+    except FileNotFoundError:
+        text = make()
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        with open(
+            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        return text

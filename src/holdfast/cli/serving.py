@@ -1,0 +1,116 @@
+"""One process that serves the API, and one that works in the background; each until it is told to stop."""
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from holdfast.app import make_app
+from holdfast.engine import open_engine
+from holdfast.engine import work as work_on
+from holdfast.platform import telemetry
+from holdfast.platform.errors import Busy
+from holdfast.platform.http import App
+from holdfast.platform.periodic import Periodic
+from holdfast.platform.settings import Settings
+
+BACKLOG = 2048
+OPEN_AGAIN_SECONDS = 1.0
+# Collections of the two younger generations cost a tenth of the CPU at full load with Python's own thresholds, and a
+# full one is a pause that the slowest hundredth of the answers shows.
+GC_THRESHOLDS = (20_000, 50, 100)
+
+log = telemetry.log("serve")
+
+
+async def serve(settings: Settings, fd: int | None = None) -> None:
+    """Serves the API on `settings.host` and `port`, or on the listening socket `fd`, until SIGTERM or SIGINT."""
+    telemetry.configure_logs(settings.log_level, settings.log_format)
+    with _stop_signals() as stopping:
+        listener = socket.socket(fileno=fd) if fd is not None else listen(settings.host, settings.port)
+        async with open_engine(settings) as engine:
+            app = make_app(engine)
+            config = uvicorn.Config(
+                app,
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=round(settings.stop_seconds),
+                backlog=BACKLOG,
+            )
+            server = uvicorn.Server(config)
+            stopping(lambda: setattr(server, "should_exit", True))
+            gauge = Periodic("gauge", 1.0, _gauge(app))
+            gauge.start()
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            await server.serve(sockets=[listener])
+            await gauge.stop()
+
+
+async def work(settings: Settings) -> None:
+    """Works in the background until SIGTERM or SIGINT."""
+    telemetry.configure_logs(settings.log_level, settings.log_format)
+    with _stop_signals() as stopping:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stopping(lambda: loop.call_soon_threadsafe(stop.set))
+        async with open_engine(settings) as engine:
+            await work_on(engine, stop)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError when the address is not ours or is in use."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _gauge(app: App) -> Callable[[], "asyncio.Future[None]"]:
+    async def gauge() -> None:
+        telemetry.HTTP_ACTIVE.set(app.in_flight)
+
+    return gauge  # type: ignore[return-value]
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Calls what is given to the yielded function at SIGTERM or SIGINT, also when the signal came before it.
+
+    The server puts handlers of its own in front while it runs, and raises the signal again when it has ended; these
+    then take it, so that the process still closes in order.
+    """
+    heard: list[int] = []
+    callbacks: list[Callable[[], object]] = []
+
+    def hear(number: int, _frame: object) -> None:
+        heard.append(number)
+        for callback in callbacks:
+            callback()
+
+    def stopping(callback: Callable[[], object]) -> None:
+        callbacks.append(callback)
+        if heard:
+            callback()
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

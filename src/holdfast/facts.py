@@ -1,0 +1,79 @@
+"""Every fact that is announced, in one place: what happened, and what a follower is told of it.
+
+A fact carries ids and amounts, never a name or an address: erasing a person must not rewrite history. A follower gets
+it at least once and in any order; `revision` (of a show's availability) or `version` (of a booking) says which of two
+is later. `outbox.fact_of(job)` has the envelope with id, kind, show and time; `of(fact)` has the payload as a Struct.
+"""
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+import msgspec
+
+from holdfast.platform.outbox import Fact
+
+AVAILABILITY_CHANGED = "availability.changed"
+BOOKING_CONFIRMED = "booking.confirmed"
+BOOKING_CANCELLED = "booking.cancelled"
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """What every payload is. Fields may be added, so readers ignore what they do not know."""
+
+    kind: ClassVar[str]
+
+
+class AvailabilityChanged(Payload, frozen=True):
+    """Places of a show changed hands: one fact for all that one call of the database changed.
+
+    `revision` counts such changes of the show, without a gap. `taken` and `freed` are ordinals of seats; places of
+    standing areas have none. `left` is how many places are to be had in each area, in the order of the areas.
+    """
+
+    kind: ClassVar[str] = AVAILABILITY_CHANGED
+    revision: int
+    taken: list[int]
+    freed: list[int]
+    left: list[int]
+
+
+class _BookingFact(Payload, frozen=True):
+    """What a fact says of a booking. The lists have one element per place, `seats` none in a standing area.
+
+    `tiers` are the numbers of the tiers, `amounts` and `total` minor units of `currency`. `reason` says why it ended.
+    """
+
+    booking_id: UUID
+    version: int
+    organizer_id: UUID
+    status: str
+    reason: str | None
+    quantity: int
+    areas: list[int]
+    seats: list[int]
+    tiers: list[int]
+    amounts: list[int]
+    total: int
+    currency: str
+
+
+class BookingConfirmed(_BookingFact, frozen=True):
+    """A booking became a sale."""
+
+    kind: ClassVar[str] = BOOKING_CONFIRMED
+
+
+class BookingCancelled(_BookingFact, frozen=True):
+    """A sale was called off: its places are free again; money, if any was taken, is owed back."""
+
+    kind: ClassVar[str] = BOOKING_CANCELLED
+
+
+PAYLOADS: dict[str, type[Payload]] = {
+    payload.kind: payload for payload in (AvailabilityChanged, BookingConfirmed, BookingCancelled)
+}
+
+
+def of(fact: Fact) -> Any:
+    """The payload of a fact, as the Struct of its kind. Raises KeyError for a kind that is not announced here."""
+    return msgspec.convert(fact.data, PAYLOADS[fact.kind])

@@ -1,0 +1,1 @@
+"""The parts that know nothing of tickets: one deep file each."""

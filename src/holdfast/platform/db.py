@@ -1,0 +1,337 @@
+"""The only door to PostgreSQL. Two types say who may commit:
+
+* a `Database` begins transactions: functions that take one are whole operations with their own commit;
+* a `Transaction` can neither begin nor commit: functions that take one join their caller's.
+
+SQL is written in `queries.sql` beside the code that uses it and is called by name: `sql.show_by_id`. A lost
+connection, a full pool and a server that starts or stops are `Busy` to the caller, never a stack trace.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+import msgspec
+from asyncpg import Record
+
+from holdfast.platform import telemetry
+from holdfast.platform.errors import Busy
+from holdfast.platform.settings import Settings
+
+__all__ = [
+    "CheckViolation",
+    "Contention",
+    "DataError",
+    "Database",
+    "Query",
+    "Record",
+    "Transaction",
+    "UniqueViolation",
+    "load_queries",
+    "no_transaction_is_open",
+    "open_database",
+]
+
+UniqueViolation = asyncpg.UniqueViolationError
+CheckViolation = asyncpg.CheckViolationError
+# What PostgreSQL or the driver says of values that it cannot take, or of rows that break a constraint.
+DataError = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.InterfaceError,
+    asyncpg.RaiseError,
+)
+# Two transactions met: the same work, done again, may succeed.
+Contention = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
+_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+_HEADING = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
+_LISTEN_AGAIN_SECONDS = 0.5
+
+log = telemetry.log("db")
+_open: ContextVar[bool] = ContextVar("transaction_is_open", default=False)
+
+
+class Query:
+    """One named query; `name` is `<folder>.<heading>`, as metrics and the server's log show it."""
+
+    __slots__ = ("name", "seconds", "text")
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = f"/* {name} */ {text.strip().rstrip(';')}"
+        self.seconds = telemetry.DB_QUERY_SECONDS.labels(name)
+
+
+def load_queries(module_file: str, name: str = "queries.sql") -> SimpleNamespace:
+    """The named queries of the file `name` beside the module: `-- name: show_by_id` becomes `sql.show_by_id`."""
+    path = Path(module_file).with_name(name)
+    _, *parts = _HEADING.split(path.read_text("utf-8"))
+    names, bodies = parts[::2], parts[1::2]
+    assert len(set(names)) == len(names), f"two queries have one name in {path}"
+    return SimpleNamespace(
+        **{n: Query(f"{path.parent.name}.{n}", b) for n, b in zip(names, bodies, strict=True)}
+    )
+
+
+class _Connection(asyncpg.Connection):
+    """A connection that is given back without a round trip: nothing here ever changes the session's state."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class Transaction:
+    """A transaction that somebody else began and will commit. READ COMMITTED."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._callbacks: list[Callable[[], None]] = []
+
+    async def row(self, query: Query | str, *args: Any) -> Record | None:
+        """The first row, or None."""
+        with _observed(query) as text:
+            row: Record | None = await self._connection.fetchrow(text, *args)
+        return row
+
+    async def rows(self, query: Query | str, *args: Any) -> list[Record]:
+        """All rows."""
+        with _observed(query) as text:
+            rows: list[Record] = await self._connection.fetch(text, *args)
+        return rows
+
+    async def value(self, query: Query | str, *args: Any) -> Any:
+        """The first column of the first row, or None."""
+        with _observed(query) as text:
+            return await self._connection.fetchval(text, *args)
+
+    async def execute(self, query: Query | str, *args: Any) -> int:
+        """Runs it; the number of rows that it touched."""
+        with _observed(query) as text:
+            status: str = await self._connection.execute(text, *args)
+        last = status.rpartition(" ")[2]
+        return int(last) if last.isdigit() else 0
+
+    async def copy(self, table: str, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
+        """Writes many rows by COPY."""
+        with _translated():
+            await self._connection.copy_records_to_table(table, columns=columns, records=records)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Calls `callback` once the commit has succeeded; never after a rollback. It must not raise."""
+        self._callbacks.append(callback)
+
+
+class Database:
+    """A pool of connections to one PostgreSQL; made by `open_database`."""
+
+    def __init__(self, pool: "asyncpg.Pool[Record]", settings: Settings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._listeners: set[asyncio.Task[None]] = set()
+        telemetry.DB_POOL_MAX.set(settings.pool_max)
+
+    async def row(self, query: Query | str, *args: Any) -> Record | None:
+        """The first row, or None; in a transaction of its own, one round trip."""
+        async with self._connection() as connection:
+            return await Transaction(connection).row(query, *args)
+
+    async def rows(self, query: Query | str, *args: Any) -> list[Record]:
+        """All rows; in a transaction of its own, one round trip."""
+        async with self._connection() as connection:
+            return await Transaction(connection).rows(query, *args)
+
+    async def value(self, query: Query | str, *args: Any) -> Any:
+        """The first column of the first row, or None; in a transaction of its own, one round trip."""
+        async with self._connection() as connection:
+            return await Transaction(connection).value(query, *args)
+
+    async def execute(self, query: Query | str, *args: Any) -> int:
+        """Runs it and commits; the number of rows that it touched."""
+        async with self._connection() as connection:
+            return await Transaction(connection).execute(query, *args)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction that commits when the block ends and rolls back when it raises.
+
+        Raises Busy when the database is away or no connection is free in time. When the connection is lost in the
+        very commit, the outcome is unknown: ask again with the same idempotency key.
+        """
+        assert not _open.get(), "an operation was called inside another one's transaction"
+        async with self._connection() as connection:
+            token = _open.set(True)
+            inner = connection.transaction()
+            tx = Transaction(connection)
+            try:
+                with _translated():
+                    await inner.start()
+                try:
+                    yield tx
+                except BaseException as error:
+                    telemetry.DB_ROLLBACKS.labels(type(error).__name__).inc()
+                    with suppress(asyncpg.InterfaceError, *_AWAY):
+                        await inner.rollback()
+                    raise
+                with _translated():
+                    await inner.commit()
+            finally:
+                _open.reset(token)
+        telemetry.DB_TRANSACTIONS.inc()
+        for callback in tx._callbacks:
+            callback()
+
+    def listen(self, channel: str, heard: Callable[[str | None], None]) -> asyncio.Task[None]:
+        """Calls `heard(payload)` for each NOTIFY on `channel`, and `heard(None)` whenever some may have been missed.
+
+        Keeps a connection of its own and connects again for ever; cancel the task to stop. A notification is only
+        ever a hint to look sooner: nothing may depend on it.
+        """
+        task = asyncio.create_task(self._listen(channel, heard), name=f"listen {channel}")
+        self._listeners.add(task)
+        task.add_done_callback(self._listeners.discard)
+        return task
+
+    async def _listen(self, channel: str, heard: Callable[[str | None], None]) -> None:
+        while True:
+            try:
+                connection = await _connect(self._settings)
+                try:
+                    lost = asyncio.Event()
+                    connection.add_termination_listener(lambda *_, lost=lost: lost.set())
+                    await connection.add_listener(channel, lambda _c, _pid, _channel, payload: heard(payload))
+                    heard(None)
+                    await lost.wait()
+                finally:
+                    connection.terminate()
+            except _AWAY as error:
+                log.warning("listener lost", channel=channel, error=repr(error))
+            await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        started = time.perf_counter()
+        with _translated():
+            connection = await self._pool.acquire(timeout=self._settings.connect_seconds)
+        telemetry.DB_POOL_WAIT_SECONDS.observe(time.perf_counter() - started)
+        telemetry.DB_POOL_USED.inc()
+        try:
+            yield connection
+        finally:
+            telemetry.DB_POOL_USED.dec()
+            telemetry.DB_POOL_SIZE.set(self._pool.get_size())
+            # Bounded, because a server that hangs must not keep the caller from its own deadline; a connection that
+            # cannot be given back in order is closed, and the pool makes another.
+            with suppress(asyncpg.InterfaceError, *_AWAY):
+                await self._pool.release(connection, timeout=self._settings.connect_seconds)
+
+    async def close(self) -> None:
+        """Closes every connection, at once where it does not go quietly."""
+        for task in self._listeners:
+            task.cancel()
+        await asyncio.gather(*self._listeners, return_exceptions=True)
+        try:
+            async with asyncio.timeout(self._settings.connect_seconds):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+
+async def open_database(settings: Settings) -> Database:
+    """A Database on `settings.database_url`. Raises Busy when nobody answers there."""
+    assert settings.database_url, "no database_url: `up` fills it in for the embedded server"
+    with _translated():
+        pool = await asyncpg.create_pool(
+            min_size=1,
+            max_size=settings.pool_max,
+            max_inactive_connection_lifetime=settings.idle_seconds,
+            max_queries=10_000_000,
+            connect=lambda *_args, **_kwargs: _connect(settings),
+            connection_class=_Connection,
+        )
+    return Database(pool, settings)
+
+
+async def _connect(settings: Settings) -> "asyncpg.Connection[Record]":
+    connection = await asyncpg.connect(
+        settings.database_url,
+        timeout=settings.connect_seconds,
+        command_timeout=settings.query_seconds,
+        connection_class=_Connection,
+        statement_cache_size=300,
+        max_cached_statement_lifetime=0,
+        # On Citus the first array parameter of a connection costs up to a second without the second setting; plain
+        # PostgreSQL takes note of it and does nothing.
+        server_settings={
+            "application_name": "holdfast",
+            "citus.override_table_visibility": "off",
+            "timezone": "UTC",
+        },
+    )
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="text",
+        encoder=lambda value: msgspec.json.encode(value).decode(),
+        decoder=msgspec.json.decode,
+    )
+    return connection
+
+
+def no_transaction_is_open() -> bool:
+    """Whether the caller stands outside every transaction: asserted before each call to the outside world."""
+    return not _open.get()
+
+
+async def retried(attempts_max: int, work: Callable[[], Awaitable[Any]]) -> Any:
+    """Does `work` again when two transactions met (40001, 40P01, 55P03), up to `attempts_max` times in all.
+
+    Only for work that may be done twice. Raises Busy when it never gets through.
+    """
+    for attempt in range(1, attempts_max + 1):
+        try:
+            return await work()
+        except Contention as error:
+            log.warning("transactions met", attempt=attempt, error=repr(error))
+            await asyncio.sleep(0.005 * 2**attempt)
+    raise Busy
+
+
+@contextmanager
+def _observed(query: Query | str) -> Iterator[str]:
+    started = time.perf_counter()
+    try:
+        with _translated():
+            yield query.text if isinstance(query, Query) else query
+    finally:
+        if isinstance(query, Query):
+            query.seconds.observe(time.perf_counter() - started)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _AWAY as error:
+        log.warning("database away", error=repr(error))
+        raise Busy("The database cannot be reached just now.") from error
+    except asyncpg.InterfaceError as error:
+        # The pool or the connection was closed under the caller; anything else is a bug of ours and must be seen.
+        if "closed" not in str(error) and "closing" not in str(error):
+            raise
+        log.warning("database away", error=repr(error))
+        raise Busy("The database cannot be reached just now.") from error

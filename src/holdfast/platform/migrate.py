@@ -1,0 +1,122 @@
+"""Brings a database up to this code: plain numbered SQL files, forward only, each once, one process at a time.
+
+`migrations/NNNN_words.pre.sql` runs before the new code starts, `.post.sql` after the old code is gone. The files named
+`functions.sql` are applied again whenever their text changed. Each file is one transaction; a lock inside it makes
+several starters take turns, so that all but the first find nothing to do. No statement waits longer than four seconds
+for a lock, because a waiting ALTER TABLE would stop every claim behind it.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from holdfast.platform import telemetry
+from holdfast.platform.db import Database, Transaction
+
+ROOT = Path(__file__).parents[1]
+MIGRATIONS = ROOT / "migrations"
+Phase = Literal["pre", "post"]
+
+_TAKE_TURNS = "select pg_advisory_xact_lock(7238464711)"
+_LIMITS = "set local lock_timeout = '4s'; set local statement_timeout = '60s'"
+_LEDGER = """create table if not exists migrations (
+  name text primary key,
+  checksum text not null,
+  applied_at timestamptz not null default clock_timestamp()
+)"""
+_APPLIED = "select name, checksum from migrations"
+_IS_THERE = "select to_regclass('migrations') is not null"
+_RECORD = """insert into migrations (name, checksum) values ($1, $2)
+on conflict (name) do update set checksum = excluded.checksum, applied_at = clock_timestamp()"""
+
+log = telemetry.log("migrate")
+
+
+class MigrationError(Exception):
+    """The database does not fit this code; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One file to apply. `repeatable` files (functions) are applied again when they change."""
+
+    name: str
+    phase: Phase
+    text: str
+    repeatable: bool
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def steps() -> list[Step]:
+    """Every file in the order of its turn: tables before the code, functions, tables after the old code has gone."""
+    found = []
+    for path in sorted(MIGRATIONS.glob("*.sql")):
+        if path.name == "schema.sql":
+            continue
+        phase = path.name.split(".")[-2]
+        assert phase in ("pre", "post"), f"{path.name} says neither pre nor post"
+        found.append(
+            Step(path.stem, "pre" if phase == "pre" else "post", path.read_text("utf-8"), repeatable=False)
+        )
+    functions = [
+        # Every function may call those of the platform, so theirs come first.
+        Step(f"{path.parent.name}/functions", "pre", path.read_text("utf-8"), repeatable=True)
+        for path in sorted(ROOT.glob("*/functions.sql"), key=lambda p: (p.parent.name != "platform", p))
+    ]
+    return [s for s in found if s.phase == "pre"] + functions + [s for s in found if s.phase == "post"]
+
+
+async def pending(db: Database) -> list[Step]:
+    """What `migrate` would apply now. Raises MigrationError when the database is newer than this code or drifted."""
+    if not await db.value(_IS_THERE):
+        return steps()
+    return _pending({row["name"]: row["checksum"] for row in await db.rows(_APPLIED)})
+
+
+async def migrate(db: Database, phases: Sequence[Phase] = ("pre", "post")) -> list[str]:
+    """Applies what is missing, in order, and says what it applied; nothing when the database is up to date.
+
+    Raises MigrationError when the database is newer than this code, or when an applied file was changed since.
+    """
+    applied = []
+    for step in await pending(db):
+        if step.phase in phases and await _apply(db, step):
+            log.info("migrated", step=step.name)
+            applied.append(step.name)
+    return applied
+
+
+async def _apply(db: Database, step: Step) -> bool:
+    async with db.transaction() as tx:
+        await tx.execute(_TAKE_TURNS)
+        await tx.execute(_LIMITS)
+        await tx.execute(_LEDGER)
+        if step not in _pending(await _ledger(tx)):
+            return False
+        await tx.execute(step.text)
+        await tx.execute(_RECORD, step.name, step.checksum)
+    return True
+
+
+async def _ledger(tx: Transaction) -> dict[str, str]:
+    return {row["name"]: row["checksum"] for row in await tx.rows(_APPLIED)}
+
+
+def _pending(applied: dict[str, str]) -> list[Step]:
+    known = steps()
+    unknown = sorted(set(applied) - {step.name for step in known})
+    if unknown:
+        raise MigrationError(
+            f"The database is newer than this Holdfast: it has {', '.join(unknown)}. Run the newer version."
+        )
+    drifted = [s.name for s in known if not s.repeatable and applied.get(s.name, s.checksum) != s.checksum]
+    if drifted:
+        raise MigrationError(
+            f"{', '.join(drifted)} was changed after it was applied here. Undo the change and add a new migration."
+        )
+    return [step for step in known if applied.get(step.name) != step.checksum]

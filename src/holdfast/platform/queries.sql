@@ -1,0 +1,136 @@
+-- Queries of the platform's own tables: outbox, jobs, dead_letters, answers.
+
+-- name: messages_sent
+-- Sends each payload to every process that listens. Commits of such statements take turns in the whole server.
+select pg_notify($1, payload) from unnest($2::text[]) payload
+
+-- name: fact_announced
+-- Writes a fact in the caller's transaction. Locks nothing that exists.
+select announce($1, $2, $3, $4)
+
+-- name: shows_with_facts
+-- The next shows that have facts waiting. Locks nothing.
+select show_id from outbox where show_id > $1 group by show_id order by show_id limit $2
+
+-- name: facts_taken
+-- Takes facts of one show out of the outbox. Locks them and leaves alone what another relay has locked.
+delete from outbox
+ where show_id = $1 and fact_id in (
+   select fact_id from outbox where show_id = $1 limit $2 for update skip locked)
+returning fact_id, kind, payload, created_at
+
+-- name: jobs_added
+-- Adds jobs, each once by its id. Waits only for another transaction that adds the same id.
+insert into jobs (job_id, kind, payload, run_at)
+select u.job_id, u.kind, u.payload, coalesce(u.run_at, clock_timestamp())
+  from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::timestamptz[]) u(job_id, kind, payload, run_at)
+on conflict (job_id) do nothing
+
+-- name: jobs_taken
+-- Leases due jobs of the kinds $1 for $3 seconds under the mark $4. Locks them and leaves alone what others have locked.
+-- The list is an array so that the limit is applied once, whatever the plan; now() so that the index is used.
+update jobs set lease = $4, leased_until = now() + make_interval(secs => $3), attempts = attempts + 1
+ where job_id = any (array(
+   select job_id from jobs
+    where run_at <= now() and (leased_until is null or leased_until <= now()) and kind = any ($1::text[])
+    order by run_at limit $2 for update skip locked))
+returning job_id, kind, payload, attempts, created_at, lease
+
+-- name: leases_kept
+-- Renews leases for $3 seconds and names those that still stand. A job whose handler finishes it in an open transaction
+-- is locked: nobody can take it, so it is named without being renewed.
+with renewed as (
+  update jobs set leased_until = now() + make_interval(secs => $3)
+   where job_id = any (array(
+     select j.job_id from jobs j
+       join unnest($1::uuid[], $2::uuid[]) held(job_id, lease) on j.job_id = held.job_id and j.lease = held.lease
+      for update of j skip locked))
+)
+select j.job_id from jobs j
+  join unnest($1::uuid[], $2::uuid[]) held(job_id, lease) on j.job_id = held.job_id and j.lease = held.lease
+
+-- name: job_finished
+-- Ends a job for good. Locks it; touches nothing when the lease has passed to another run.
+delete from jobs where job_id = $1 and lease = $2
+
+-- name: job_put_back
+-- Lets a job run again in $3 seconds, taking back $4 of its attempts. Locks it; nothing when the lease is another's.
+update jobs set lease = null, leased_until = null, run_at = clock_timestamp() + make_interval(secs => $3),
+       attempts = greatest(attempts - $4, 0), last_error = coalesce($5, last_error)
+ where job_id = $1 and lease = $2
+
+-- name: job_buried
+-- Makes a dead letter of a job. Locks it; nothing when the lease is another's.
+with gone as (
+  delete from jobs where job_id = $1 and lease = $2 returning job_id, kind, payload, attempts, created_at
+)
+insert into dead_letters as d (job_id, kind, payload, attempts, last_error, created_at)
+select job_id, kind, payload, attempts, $3, created_at from gone
+on conflict (job_id) do update
+   set kind = excluded.kind, payload = excluded.payload, attempts = excluded.attempts,
+       last_error = excluded.last_error, created_at = excluded.created_at, died_at = excluded.died_at
+
+-- name: dead_letters_page
+-- Dead letters, the latest first, after the one that died at $2 with id $3. Locks nothing.
+select job_id, kind, payload, attempts, last_error, created_at, died_at from dead_letters
+ where (died_at, job_id) < (coalesce($2::timestamptz, 'infinity'),
+                            coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+ order by died_at desc, job_id desc limit $1
+
+-- name: dead_letter_replayed
+-- Puts a dead letter back among the jobs, as new. Locks it.
+with back as (
+  delete from dead_letters where job_id = $1 returning job_id, kind, payload, last_error, created_at
+), added as (
+  insert into jobs (job_id, kind, payload, last_error, created_at)
+  select job_id, kind, payload, last_error, created_at from back
+  on conflict (job_id) do nothing
+)
+select exists (select from back)
+
+-- name: dead_letter_discarded
+-- Forgets a dead letter. Locks it.
+delete from dead_letters where job_id = $1
+
+-- name: unknown_kinds
+-- Kinds of due jobs that are not among $1. Reads at most $2 jobs; locks nothing.
+select distinct kind from (select kind from jobs where run_at <= now() order by run_at limit $2) due
+ where kind <> all ($1::text[])
+
+-- name: jobs_by_kind
+-- How many jobs there are of each kind, out of at most $1. Locks nothing.
+select kind, count(*) as jobs from (select kind from jobs limit $1) counted group by kind
+
+-- name: gauges
+-- How much waits, each counted to at most $1, and who waits for a lock in this database. Locks nothing.
+select (select count(*) from (select from outbox limit $1) o) as facts,
+       (select count(*) from (select from dead_letters limit $1) d) as dead,
+       coalesce((select extract(epoch from now() - run_at)::float8 from jobs
+                  where run_at <= now() and (leased_until is null or leased_until <= now())
+                  order by run_at limit 1), 0) as oldest_due_seconds,
+       w.lock_waiters, w.lock_wait_seconds
+  from (select count(distinct l.pid) as lock_waiters,
+               coalesce(max(extract(epoch from clock_timestamp() - l.waitstart)), 0)::float8 as lock_wait_seconds
+          from pg_locks l join pg_stat_activity a on a.pid = l.pid
+         where not l.granted and a.datname = current_database()) w
+
+-- name: answer_begun
+-- Takes an Idempotency-Key. Waits for an equal request that is under way; no row when the key is taken.
+insert into answers (caller, key, fingerprint, status, headers, body) values ($1, $2, $3, 0, '[]', '')
+on conflict (caller, key) do nothing
+returning true
+
+-- name: answer_kept
+-- The answer that was given under a key. Locks nothing.
+select fingerprint, status, headers, body from answers where caller = $1 and key = $2
+
+-- name: answer_stored
+-- Keeps the answer of the request that took the key in this transaction.
+update answers set status = $3, headers = $4, body = $5 where caller = $1 and key = $2
+
+-- name: answers_pruned
+-- Forgets up to $2 answers that are older than $1 hours. Locks them and leaves alone what others have locked.
+with old as materialized (
+  select caller, key from answers where created_at < now() - make_interval(hours => $1)
+   order by created_at limit $2 for update skip locked)
+delete from answers a using old where a.caller = old.caller and a.key = old.key

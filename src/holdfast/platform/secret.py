@@ -1,0 +1,119 @@
+"""Keys and unguessable links, all derived from one secret, so that there is one thing to keep and to rotate.
+
+Each purpose has keys of its own (HKDF, RFC 5869), so what was signed for one never passes for another. While a secret
+is being rotated the setting is `new,old`: the first signs, every one verifies.
+"""
+
+import hmac
+import secrets
+from binascii import b2a_base64
+from collections.abc import Sequence
+from string import ascii_letters, digits
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from holdfast.platform.settings import BadSetting
+
+SECRET_LENGTH_MIN = 32
+SECRETS_MAX = 8
+# 160 bits of HMAC-SHA256: RFC 2104, section 5, asks for at least half of the 256.
+SIGNATURE_BYTES = 20
+VERSION_LENGTH = 2
+TOKEN_LENGTH = VERSION_LENGTH + 27
+
+_VERSION_ALPHABET = ascii_letters + digits
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_KEY_BYTES = 32
+
+
+def generate() -> str:
+    """A fresh secret of 256 random bits, fit for `HOLDFAST_SECRET_KEY`."""
+    return secrets.token_urlsafe(_KEY_BYTES)
+
+
+class Secrets:
+    """What one `HOLDFAST_SECRET_KEY` can sign and verify.
+
+    Raises BadSetting for a secret under 32 characters, more than 8 of them, or two whose keys have the same version.
+    """
+
+    def __init__(self, secret_key: str) -> None:
+        texts = [text.strip() for text in secret_key.split(",")]
+        if len(texts) > SECRETS_MAX:
+            raise BadSetting(f"HOLDFAST_SECRET_KEY has {len(texts)} secrets; the most is {SECRETS_MAX}.")
+        if any(len(text) < SECRET_LENGTH_MIN for text in texts):
+            raise BadSetting(
+                f"HOLDFAST_SECRET_KEY: each secret has at least {SECRET_LENGTH_MIN} characters, "
+                "and a comma stands between two."
+            )
+        roots = [text.encode("utf-8", "surrogateescape") for text in texts]
+        self._roots = {_version(root): root for root in roots}
+        if len(self._roots) < len(roots):
+            raise BadSetting(
+                "HOLDFAST_SECRET_KEY: two of the secrets are equal, or cannot be told apart by the two letters "
+                "that name them in a token. Make another."
+            )
+        self._signers: dict[str, dict[str, _Signer]] = {}
+        self._first: dict[str, _Signer] = {}
+
+    def sign(self, purpose: str, *parts: bytes) -> str:
+        """29 letters of base64url that only a holder of the secret can make for these very parts, always the same."""
+        signer = self._first.get(purpose)
+        if signer is None:
+            signer = self._first[purpose] = next(iter(self._for(purpose).values()))
+        return signer.token(parts)
+
+    def verify(self, purpose: str, token: str, *parts: bytes) -> bool:
+        """Whether `token` was signed for this purpose and these parts under any secret held; in constant time."""
+        if len(token) != TOKEN_LENGTH or not token.isascii():
+            return False
+        signer = self._for(purpose).get(token[:VERSION_LENGTH])
+        return signer is not None and hmac.compare_digest(signer.token(parts), token)
+
+    def ed25519(self, purpose: str) -> dict[str, Ed25519PrivateKey]:
+        """The signing key of each secret by its version; the first signs, the others are there to verify."""
+        return {
+            version: Ed25519PrivateKey.from_private_bytes(_derived(root, "ed25519 " + purpose, _KEY_BYTES))
+            for version, root in self._roots.items()
+        }
+
+    def _for(self, purpose: str) -> "dict[str, _Signer]":
+        signers = self._signers.get(purpose)
+        if signers is None:
+            signers = self._signers[purpose] = {
+                version: _Signer(version, _derived(root, "hmac " + purpose, _KEY_BYTES))
+                for version, root in self._roots.items()
+            }
+        return signers
+
+
+class _Signer:
+    """HMAC-SHA256 under one key that is set up once: every claim signs, and a copy costs half of a new one."""
+
+    __slots__ = ("_hmac", "_version")
+
+    def __init__(self, version: str, key: bytes) -> None:
+        self._version = version
+        self._hmac = hmac.new(key, digestmod="sha256")
+
+    def token(self, parts: Sequence[bytes]) -> str:
+        # Each part behind its length, so that ("ab", "c") and ("a", "bc") differ.
+        signing = self._hmac.copy()
+        signing.update(b"".join([b"%d:%b" % (len(part), part) for part in parts]))
+        signature = b2a_base64(signing.digest()[:SIGNATURE_BYTES])
+        return self._version + signature.translate(_URL_SAFE, b"=\n").decode("ascii")
+
+
+def _derived(root: bytes, info: str, length: int) -> bytes:
+    return HKDF(SHA256(), length, salt=None, info=b"holdfast " + info.encode()).derive(root)
+
+
+def _version(root: bytes) -> str:
+    number = int.from_bytes(_derived(root, "version", 8), "big")
+    letters = ""
+    for _ in range(VERSION_LENGTH):
+        number, index = divmod(number, len(_VERSION_ALPHABET))
+        letters += _VERSION_ALPHABET[index]
+    return letters

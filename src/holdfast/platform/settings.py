@@ -1,0 +1,189 @@
+"""Every setting, in one frozen struct, from the environment (`HOLDFAST_*`). Read once, handed down, no global.
+
+Each has a default that runs everything embedded, a bound, and one sentence; `holdfast config` prints them all.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "HOLDFAST_"
+_SECRET = {"secret": True}
+
+
+class BadSetting(ValueError):
+    """A `HOLDFAST_*` variable is unknown, ill-typed or out of bounds; the message names it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective settings. Durations are seconds unless the name says otherwise."""
+
+    # Where things are
+    data: Annotated[str, Meta(description="Folder of the embedded database and of what `up` keeps.")] = (
+        "./data"
+    )
+    database_url: Annotated[
+        str | None, Meta(description="A PostgreSQL 15 to 18 of yours; unset: embedded.", extra=_SECRET)
+    ] = None
+    postgres_bin: Annotated[
+        str | None, Meta(description="Folder with `postgres` and `initdb` for the embedded server.")
+    ] = None
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on.")] = 8000
+    workers: Annotated[int, Meta(ge=1, le=64, description="API processes that `up` starts.")] = 1
+
+    # Who
+    secret_key: Annotated[
+        Annotated[str, Meta(min_length=32)] | None,
+        Meta(
+            description="Root of booking secrets and tokens; `up` makes one. `new,old` while it is rotated.",
+            extra=_SECRET,
+        ),
+    ] = None
+    admin_email: Annotated[
+        str,
+        Meta(
+            min_length=3, max_length=254, description="The first owner's address, used on an empty database."
+        ),
+    ] = "owner@example.org"
+    admin_password: Annotated[
+        Annotated[str, Meta(min_length=8, max_length=1000)] | None,
+        Meta(description="The first owner's password.", extra=_SECRET),
+    ] = None
+    token_seconds: Annotated[int, Meta(ge=60, le=86_400, description="Life of an access token.")] = 900
+    seed_routes: Annotated[
+        Literal["open", "staff", "off"],
+        Meta(description="Who may use /book and the other routes of the seeds."),
+    ] = "staff"
+
+    # The database
+    pool_max: Annotated[int, Meta(ge=2, le=500, description="Connections per process.")] = 20
+    connect_seconds: Annotated[
+        float, Meta(gt=0, le=60, description="Time to connect, or to get a connection.")
+    ] = 2.0
+    idle_seconds: Annotated[
+        float, Meta(ge=1, le=3600, description="An idle connection is closed after this.")
+    ] = 30.0
+    query_seconds: Annotated[float, Meta(gt=0, le=600, description="The longest any statement may take.")] = (
+        10.0
+    )
+
+    # Selling
+    hold_seconds: Annotated[int, Meta(ge=10, le=3600, description="A new show's hold time.")] = 120
+    hold_seconds_max: Annotated[
+        int, Meta(ge=10, le=86_400, description="A new show's longest hold in all.")
+    ] = 900
+    batch_claims_max: Annotated[
+        int, Meta(ge=1, le=1024, description="Claims in one call of the database.")
+    ] = 128
+    claim_lanes: Annotated[int, Meta(ge=1, le=16, description="Batches in flight per process.")] = 4
+    claim_queue_max: Annotated[
+        int, Meta(ge=1, le=100_000, description="Claims that may wait; over it: 503.")
+    ] = 2000
+    claim_seconds: Annotated[
+        float, Meta(gt=0, le=60, description="The longest a claim waits for its answer.")
+    ] = 5.0
+    sweep_seconds: Annotated[
+        float, Meta(gt=0, le=60, description="Time between two sweeps of overdue holds.")
+    ] = 1.0
+    sweep_max: Annotated[int, Meta(ge=1, le=1000, description="Overdue holds failed in one call.")] = 1000
+    idempotency_hours: Annotated[int, Meta(ge=1, le=168, description="How long a key is remembered.")] = 24
+
+    # Reading
+    show_list_seconds: Annotated[float, Meta(gt=0, le=3600, description="Cache time of the show list.")] = (
+        300.0
+    )
+    show_seconds: Annotated[float, Meta(gt=0, le=3600, description="Cache time of a show's details.")] = 300.0
+    availability_seconds: Annotated[
+        float, Meta(gt=0, le=10, description="How old an availability may be.")
+    ] = 1.0
+    views_max: Annotated[int, Meta(ge=1, le=100_000, description="Shows whose view a process keeps.")] = 2000
+    live_viewers_max: Annotated[int, Meta(ge=1, le=100_000, description="Live viewers per process.")] = 5000
+
+    # Working
+    job_attempts_max: Annotated[
+        int, Meta(ge=1, le=100, description="Tries before a job is a dead letter.")
+    ] = 12
+    job_lease_seconds: Annotated[
+        float, Meta(ge=1, le=3600, description="A worker silent this long is dead.")
+    ] = 60.0
+    jobs_at_once: Annotated[
+        int, Meta(ge=1, le=256, description="Jobs that one worker runs side by side.")
+    ] = 8
+
+    # Serving
+    body_bytes_max: Annotated[int, Meta(ge=1024, le=33_554_432, description="The largest request body.")] = (
+        1_048_576
+    )
+    stop_seconds: Annotated[
+        float, Meta(gt=0, le=300, description="Time for open requests to end at a stop.")
+    ] = 10.0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
+    ] = "info"
+    log_format: Annotated[Literal["json", "console"], Meta(description="How log lines look.")] = "json"
+
+
+_HINTS = get_type_hints(Settings, include_extras=True)
+_FIELDS = {PREFIX + field.name.upper(): field for field in msgspec.structs.fields(Settings)}
+# Set for a child process by its parent or by tests and tools; not settings of the engine.
+_NOT_SETTINGS = frozenset({PREFIX + name for name in ("HOME", "PYTHON", "OFFLINE", "CHROMIUM")})
+
+
+def read(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+    """The settings that `environ` and then `overrides` (by field name, None is ignored) ask for.
+
+    Raises BadSetting for a variable that is unknown, ill-typed or out of bounds.
+    """
+    values: dict[str, Any] = {}
+    for name, text in environ.items():
+        if not name.startswith(PREFIX) or name in _NOT_SETTINGS:
+            continue
+        if name not in _FIELDS:
+            raise BadSetting(f"{name} is not a setting. `holdfast config` lists them all.")
+        if text != "":
+            values[_FIELDS[name].name] = text
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    settings = _convert(values)
+    if settings.hold_seconds > settings.hold_seconds_max:
+        raise BadSetting("HOLDFAST_HOLD_SECONDS is more than HOLDFAST_HOLD_SECONDS_MAX.")
+    return settings
+
+
+def _convert(values: dict[str, Any]) -> Settings:
+    for name, value in values.items():
+        try:
+            msgspec.convert(value, _HINTS[name], strict=False)
+        except msgspec.ValidationError as error:
+            shown = "the value given" if _is_secret(name) else repr(value)
+            raise BadSetting(f"{PREFIX}{name.upper()}: {shown} will not do: {error}.") from None
+    return msgspec.convert(values, Settings, strict=False)
+
+
+def described(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """(variable, effective value with secrets hidden, one sentence) for each setting, in the order of the struct."""
+    for variable, field in _FIELDS.items():
+        value = getattr(settings, field.name)
+        shown = (
+            "(set)" if value is not None and _is_secret(field.name) else "" if value is None else str(value)
+        )
+        yield variable, shown, _meta(field.name).description or ""
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The `HOLDFAST_*` variables that give a child process these very settings, secrets included."""
+    pairs = ((variable, getattr(settings, field.name)) for variable, field in _FIELDS.items())
+    return {variable: str(value) for variable, value in pairs if value is not None}
+
+
+def _meta(name: str) -> Meta:
+    hint = _HINTS[name]
+    assert get_origin(hint) is Annotated
+    return next(arg for arg in get_args(hint) if isinstance(arg, Meta))
+
+
+def _is_secret(name: str) -> bool:
+    return bool((_meta(name).extra or {}).get("secret"))

@@ -1,0 +1,143 @@
+"""Logs and metrics: JSON lines with a request id, and what Prometheus reads at /metrics.
+
+Every metric of the engine is declared here, so that dashboards and alerts have one page to agree with. Under `up`
+several processes share one folder of counters (`PROMETHEUS_MULTIPROC_DIR`), so any of them can answer for all.
+"""
+
+import logging
+import os
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.registry import REGISTRY
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SHORT = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 100)
+
+# HTTP (R152 to R155)
+HTTP_SECONDS = Histogram(
+    "holdfast_http_request_seconds",
+    "Time to answer, by route and status class; its count is the request rate and the error rate.",
+    ["method", "route", "status"],
+    buckets=_SECONDS,
+)
+HTTP_ACTIVE = Gauge(
+    "holdfast_http_active_requests", "Requests being answered now.", multiprocess_mode="livesum"
+)
+LIVE_VIEWERS = Gauge("holdfast_live_viewers", "Open live streams.", multiprocess_mode="livesum")
+
+# PostgreSQL (R156 to R159)
+DB_QUERY_SECONDS = Histogram(
+    "holdfast_db_query_seconds", "Time of each named query.", ["query"], buckets=_SHORT
+)
+DB_ROLLBACKS = Counter("holdfast_db_rollbacks_total", "Transactions rolled back, by cause.", ["cause"])
+DB_TRANSACTIONS = Counter("holdfast_db_transactions_total", "Transactions committed.")
+DB_POOL_SIZE = Gauge("holdfast_db_pool_connections", "Open connections.", multiprocess_mode="livesum")
+DB_POOL_USED = Gauge("holdfast_db_pool_used", "Connections in use.", multiprocess_mode="livesum")
+DB_POOL_MAX = Gauge("holdfast_db_pool_max", "Connections allowed.", multiprocess_mode="livesum")
+DB_POOL_WAIT_SECONDS = Histogram("holdfast_db_pool_wait_seconds", "Wait for a connection.", buckets=_SHORT)
+DB_LOCK_WAITERS = Gauge(
+    "holdfast_db_lock_waiters", "Sessions that wait for a lock.", multiprocess_mode="mostrecent"
+)
+DB_LOCK_WAIT_MAX_SECONDS = Gauge(
+    "holdfast_db_lock_wait_max_seconds",
+    "The longest present wait for a lock.",
+    multiprocess_mode="mostrecent",
+)
+CLAIM_LOCK_WAIT_SECONDS = Histogram(
+    "holdfast_claim_lock_wait_seconds", "Wait of a batch of claims for its show.", buckets=_SHORT
+)
+
+# Jobs and facts (R160)
+JOBS_WAITING = Gauge(
+    "holdfast_jobs_waiting", "Jobs due or to come, by kind.", ["kind"], multiprocess_mode="mostrecent"
+)
+JOBS_AGE_SECONDS = Gauge(
+    "holdfast_jobs_oldest_due_seconds", "Age of the oldest job that is due.", multiprocess_mode="mostrecent"
+)
+JOBS_DEAD = Gauge("holdfast_jobs_dead", "Dead letters.", multiprocess_mode="mostrecent")
+JOB_SECONDS = Histogram("holdfast_job_seconds", "Time of one job.", ["kind"], buckets=_SECONDS)
+JOB_OUTCOMES = Counter(
+    "holdfast_job_outcomes_total", "Jobs by outcome: done, retry, dead.", ["kind", "outcome"]
+)
+OUTBOX_WAITING = Gauge("holdfast_outbox_waiting", "Facts not yet handed on.", multiprocess_mode="mostrecent")
+
+# Selling (R161 to R163)
+CLAIMS = Counter(
+    "holdfast_claims_total", "Claims by outcome: pending, confirmed, replayed, or the refusal.", ["outcome"]
+)
+BOOKINGS_ENDED = Counter(
+    "holdfast_bookings_ended_total",
+    "Bookings by how they went on: confirmed, expired, released, ...",
+    ["reason"],
+)
+CLAIM_PLACES = Histogram("holdfast_claim_places", "Places of an accepted claim.", buckets=_COUNTS)
+CLAIM_BATCH = Histogram(
+    "holdfast_claim_batch_claims", "Claims in one call.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+CLAIM_QUEUE = Gauge("holdfast_claim_queue", "Claims waiting in this process.", multiprocess_mode="livesum")
+VIEW_READS = Counter(
+    "holdfast_view_reads_total", "Availability reads: from memory or after a load.", ["source"]
+)
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def metrics_text() -> bytes:
+    """The present metrics in Prometheus' text format, of all processes that share the folder."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+    return generate_latest(REGISTRY)
+
+
+def process_ended(pid: int) -> None:
+    """Takes the gauges of a process that has died out of the sum."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def log(name: str) -> Logger:
+    """A logger whose every line carries `part=name`."""
+    logger: Logger = structlog.get_logger(part=name)
+    return logger
+
+
+def configure_logs(level: str, style: str) -> None:
+    """Sends structlog and the standard library's logging to stderr, as JSON lines or for a person's eye."""
+    number = getattr(logging, level.upper())
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if style == "json":
+        encoder = msgspec.json.Encoder(enc_hook=repr)
+        processors += [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=lambda value, **_: encoder.encode(value)),
+        ]
+        factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
+    else:
+        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        factory = structlog.PrintLoggerFactory(sys.stderr)
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[_ToStructlog()], force=True)
+
+
+class _ToStructlog(logging.Handler):
+    """What libraries say through the standard library, as lines of the same kind."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = structlog.get_logger(part=record.name)
+        line.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)

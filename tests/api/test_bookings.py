@@ -1,0 +1,133 @@
+"""The life of a booking over HTTP."""
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+async def _claim(
+    client: httpx.AsyncClient, show: dict[str, Any], key: str | None = None, **body: Any
+) -> httpx.Response:
+    headers = {"Idempotency-Key": key} if key else {}
+    return await client.post(f"/v1/shows/{show['id']}/bookings", json=body, headers=headers)
+
+
+def _as_buyer(booking: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {booking['secret']}"}
+
+
+async def test_a_claim_holds_seats_and_a_confirmation_sells_them(
+    client: httpx.AsyncClient, a_show: Any
+) -> None:
+    show = await a_show()
+    answer = await _claim(
+        client, show, seats=["3", "4"], customer={"email": "guest@example.org", "name": "Guest"}
+    )
+    assert answer.status_code == 201, answer.text
+    booking = answer.json()
+    assert booking["status"] == "PENDING"
+    assert [place["seat"] for place in booking["places"]] == ["3", "4"]
+    assert booking["total"] == {"amount": 0, "currency": "EUR"}
+    assert 118 <= booking["expires_in_seconds"] <= 120
+    assert answer.headers["location"] == f"/v1/shows/{show['id']}/bookings/{booking['id']}"
+
+    url = f"/v1/shows/{show['id']}/bookings/{booking['id']}"
+    assert (await client.get(url)).status_code == 404
+    assert (await client.get(url, headers=_as_buyer(booking))).json()["status"] == "PENDING"
+    confirmed = await client.post(f"{url}/confirm", headers=_as_buyer(booking))
+    assert confirmed.status_code == 200, confirmed.text
+    assert confirmed.json()["status"] == "CONFIRMED"
+    assert confirmed.json()["confirmed_at"] is not None
+
+    shown = (await client.get(f"/v1/shows/{show['id']}")).json()
+    assert (shown["reserved_seats"], shown["available_seats"], shown["booked_seats"]) == (2, 8, 2)
+
+
+async def test_a_taken_seat_is_refused_by_name(client: httpx.AsyncClient, a_show: Any) -> None:
+    show = await a_show()
+    assert (await _claim(client, show, seats=["3", "4"])).status_code == 201
+    refused = await _claim(client, show, seats=["4", "5"])
+    assert refused.status_code == 409
+    problem = refused.json()
+    assert (problem["code"], problem["seats"]) == ("seats_taken", ["4"])
+    assert (await _claim(client, show, seats=["5"])).status_code == 201
+
+
+async def test_a_standing_area_sells_to_the_last_place_and_no_further(
+    client: httpx.AsyncClient, a_show: Any
+) -> None:
+    show = await a_show(areas=[{"name": "Floor", "kind": "standing", "capacity": 5}])
+    assert (await _claim(client, show, quantity=3)).status_code == 201
+    refused = await _claim(client, show, quantity=3)
+    assert (refused.status_code, refused.json()["code"]) == (409, "sold_out")
+    assert (await _claim(client, show, quantity=2)).status_code == 201
+    assert (await _claim(client, show, quantity=1)).status_code == 409
+
+
+async def test_best_available_sits_together(client: httpx.AsyncClient, a_show: Any) -> None:
+    rows = [{"label": "A", "seats": 6}, {"label": "B", "seats": 6}]
+    show = await a_show(areas=[{"name": "Stalls", "kind": "seated", "rows": rows}])
+    booking = (await _claim(client, show, best_available=3)).json()
+    assert {place["seat"][0] for place in booking["places"]} == {"A"}
+    assert booking["relaxed"] is None
+    wide = await _claim(client, show, best_available=7)
+    assert (wide.status_code, wide.json()["code"]) == (409, "not_together")
+    split = (await _claim(client, show, best_available=7, split=True)).json()
+    assert split["relaxed"] == "split"
+    assert len(split["places"]) == 7
+
+
+async def test_prices_come_from_the_tiers(client: httpx.AsyncClient, a_show: Any) -> None:
+    show = await a_show(
+        areas=[{"name": "Stalls", "kind": "seated", "rows": [{"label": "A", "seats": 9}, {"label": "B", "seats": 9}]}],
+        tiers=[{"name": "Adult", "area": "Stalls", "amount": 4500}, {"name": "Child", "area": "Stalls", "amount": 2000}],
+    )  # fmt: skip
+    mixed = (await _claim(client, show, quantity=3, tiers={"Adult": 2, "Child": 1})).json()
+    assert sorted(place["amount"] for place in mixed["places"]) == [2000, 4500, 4500]
+    assert mixed["total"]["amount"] == 11000
+    unpriced = await _claim(client, show, seats=["B-1"])
+    assert unpriced.status_code == 400
+    assert unpriced.json()["errors"][0]["pointer"] == "/tier"
+    paid = (await _claim(client, show, seats=["B-1"], tier="Adult", confirm=True)).json()
+    assert paid["status"] == "PENDING"
+    refused = await client.post(
+        f"/v1/shows/{show['id']}/bookings/{paid['id']}/confirm", headers=_as_buyer(paid)
+    )
+    assert (refused.status_code, refused.json()["code"]) == (409, "payment_required")
+
+
+async def test_a_retry_of_a_success_never_hears_sold_out(client: httpx.AsyncClient, a_show: Any) -> None:
+    show, key = await a_show(areas=[{"name": "Floor", "kind": "standing", "capacity": 4}]), str(uuid4())
+    first = await _claim(client, show, key, quantity=4)
+    again = await _claim(client, show, key, quantity=4)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json()["id"] == first.json()["id"]
+    assert again.json()["secret"] == first.json()["secret"]
+    other = await _claim(client, show, key, quantity=1)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    assert (await _claim(client, show, str(uuid4()), quantity=1)).json()["code"] == "sold_out"
+
+
+async def test_cancelling_gives_the_places_back(client: httpx.AsyncClient, a_show: Any) -> None:
+    show = await a_show()
+    booking = (await _claim(client, show, seats=["1"])).json()
+    url = f"/v1/shows/{show['id']}/bookings/{booking['id']}"
+    ended = (await client.post(f"{url}/cancel", headers=_as_buyer(booking))).json()
+    assert (ended["status"], ended["reason"]) == ("FAILED", "released")
+    assert (await _claim(client, show, seats=["1"], confirm=True)).json()["status"] == "CONFIRMED"
+    late = await client.post(f"{url}/confirm", headers=_as_buyer(booking))
+    assert (late.status_code, late.json()["code"]) == (409, "booking_ended")
+
+
+async def test_a_hold_is_extended_once(client: httpx.AsyncClient, a_show: Any) -> None:
+    show = await a_show()
+    booking = (await _claim(client, show, seats=["1"])).json()
+    url = f"/v1/shows/{show['id']}/bookings/{booking['id']}/extend"
+    extended = await client.post(url, headers=_as_buyer(booking))
+    assert 175 <= extended.json()["expires_in_seconds"] <= 180
+    refused = await client.post(url, headers=_as_buyer(booking))
+    assert (refused.status_code, refused.json()["code"]) == (409, "hold_limit")

@@ -1,0 +1,155 @@
+"""A real PostgreSQL for every test run, and a database of its own for every test: a clone of one migrated template."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+
+from holdfast import accounts
+from holdfast.app import make_app
+from holdfast.engine import Engine, open_engine
+from holdfast.platform import migrate
+from holdfast.platform.db import Database, open_database
+from holdfast.platform.embedded import Server
+from holdfast.platform.settings import Settings
+
+SECRET = "a-secret-for-tests-and-nothing-else"
+OWNER = ("owner@example.org", "correct horse battery staple")
+TEMPLATE = "template_holdfast"
+# Durability is what tests/crashes is about; the others need not wait for the disk.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The server of this test process, with a migrated template database."""
+    # The server's account must be able to reach the folder, which pytest's own are too private for.
+    folder = Path(tempfile.mkdtemp(prefix="holdfast-tests-"))
+    folder.chmod(0o755)
+    try:
+        with Server(folder / "data", settings=FAST) as running:
+            asyncio.run(_make_template(running.dsn))
+            yield running
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _make_template(dsn: str) -> None:
+    await _execute(dsn, f"create database {TEMPLATE}")
+    database = await open_database(Settings(database_url=_url(dsn, TEMPLATE)))
+    await migrate.migrate(database)
+    await database.close()
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _url(dsn: str, name: str) -> str:
+    return dsn.replace("postgresql:///holdfast?", f"postgresql:///{name}?")
+
+
+@pytest.fixture
+async def database_url(server: Server) -> AsyncIterator[str]:
+    """A fresh, migrated database."""
+    name = f"test_{uuid4().hex}"
+    await _execute(server.dsn, f"create database {name} template {TEMPLATE} strategy file_copy")
+    yield _url(server.dsn, name)
+    await _execute(server.dsn, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(database_url=database_url, secret_key=SECRET, seed_routes="open", log_level="warning")
+
+
+@pytest.fixture
+async def db(settings: Settings) -> AsyncIterator[Database]:
+    database = await open_database(settings)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def engine(settings: Settings) -> AsyncIterator[Engine]:
+    """An engine on a fresh database that has one organizer and its owner."""
+    async with open_engine(settings) as opened:
+        async with opened.db.transaction() as tx:
+            await accounts.create_owner(tx, organizer_name="Test House", email=OWNER[0], password=OWNER[1])
+        yield opened
+
+
+@pytest.fixture
+def open_another(settings: Settings) -> Callable[..., Any]:
+    """Opens a further engine on the same database, as another process would: `async with open_another() as other`."""
+
+    def opened(**changes: Any) -> Any:
+        return open_engine(msgspec.structs.replace(settings, **changes))
+
+    return opened
+
+
+@pytest.fixture
+async def client(engine: Engine) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller without any right, speaking to the whole app in process."""
+    async with client_of(engine) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def owner(engine: Engine) -> AsyncIterator[httpx.AsyncClient]:
+    """The same, signed in as the owner."""
+    member = await accounts.first_owner(engine.db)
+    assert member is not None
+    token = engine.access.tokens.issue(member.principal)
+    async with client_of(engine, Authorization=f"Bearer {token.text}") as opened:
+        yield opened
+
+
+def client_of(engine: Engine, **headers: str) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(make_app(engine), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://holdfast.test", headers=headers)
+
+
+@pytest.fixture
+def a_show(owner: httpx.AsyncClient) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """Makes a show by the API; keywords go over a default of 10 free seats `1` to `10`."""
+
+    async def make(**changes: Any) -> dict[str, Any]:
+        body = {"name": "Hamlet", "start_time": "2030-12-24T20:00:00+01:00", **changes}
+        if not {"areas", "total_seats", "layout_id"} & body.keys():
+            body["total_seats"] = 10
+        answer = await owner.post("/v1/shows", json=body)
+        assert answer.status_code == 201, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    return make
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[bool]], *, tries: int = 400, pause: float = 0.025
+) -> None:
+    """Waits for a condition; a bound instead of a sleep, so that a slow machine is slow and not wrong."""
+    for _ in range(tries):
+        if await condition():
+            return
+        await asyncio.sleep(pause)
+    raise AssertionError("it never came true")
