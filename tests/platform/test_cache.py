@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from holdfast.platform.broadcast import Broadcast
-from holdfast.platform.cache import TOPIC, Cache
+from holdfast.platform.cache import TOPIC, Cache, Key
 from holdfast.platform.db import open_database
 from holdfast.platform.settings import Settings
 from tests.platform.eventually import until
@@ -141,7 +141,7 @@ async def test_a_failure_that_nobody_waits_for_is_no_complaint() -> None:
 async def test_forgetting_reaches_everything_below() -> None:
     cache = Cache()
     show, other = UUID(int=1), UUID(int=2)
-    keys = [("show", show), ("show", show, "tiers"), ("show", other), ("shows",), "show-list"]
+    keys: list[Key] = [("show", show), ("show", show, "tiers"), ("show", other), ("shows",), "show-list"]
     for key in keys:
         await cache.get(key, 10, returning("old"))
     cache.forget(("show", show))

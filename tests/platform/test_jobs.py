@@ -192,14 +192,15 @@ async def test_as_many_at_once_as_allowed_and_no_more(db: Database, settings: Se
 
 async def test_a_lease_is_renewed_for_as_long_as_the_handler_runs(db: Database, settings: Settings) -> None:
     short = msgspec.structs.replace(settings, job_lease_seconds=1.0)
-    runs, first_leases = 0, set()
+    runs = 0
+    leases: set[datetime] = set()
     lease = "select leased_until from jobs"
 
     async def work(job: Job, db: Database) -> None:
         nonlocal runs
         runs += 1
-        while len(first_leases) < 5:
-            first_leases.add(await db.value(lease))
+        while len(leases) < 5:
+            leases.add(await db.value(lease))
             await asyncio.sleep(0.02)
 
     await added(db)
@@ -266,7 +267,9 @@ async def redo(job: Job, db: Database) -> None:
 
 
 async def effects(db: Database) -> list[tuple[UUID, int]]:
-    return [(row["job_id"], row["run"]) for row in await db.rows("select job_id, run from effects order by run")]
+    return [
+        (row["job_id"], row["run"]) for row in await db.rows("select job_id, run from effects order by run")
+    ]
 
 
 async def test_a_worker_killed_before_the_acknowledgement_loses_nothing(
@@ -402,7 +405,9 @@ async def test_a_job_that_kills_its_workers_is_given_up(db: Database, settings: 
 
     await added(db, payload="last try")
     await added(db, payload="one too many")
-    expired = "update jobs set lease = $1, leased_until = now() - interval '1 s', attempts = $2 where payload = $3"
+    expired = (
+        "update jobs set lease = $1, leased_until = now() - interval '1 s', attempts = $2 where payload = $3"
+    )
     await db.execute(expired, new_id(), settings.job_attempts_max - 1, "last try")
     await db.execute(expired, new_id(), settings.job_attempts_max, "one too many")
     async with working(db, settings, {"work": work}):

@@ -51,9 +51,9 @@ async def make(call: Call[Any], tx: Transaction) -> Answer:
 
 
 @pytest.fixture
-async def ready(db: Database) -> AsyncIterator[Once]:
+async def ready(db: Database) -> Once:
     await db.execute(EFFECTS)
-    yield Once(db, whose)
+    return Once(db, whose)
 
 
 async def test_the_answer_is_given_again_and_says_so(ready: Once, db: Database) -> None:
@@ -128,9 +128,9 @@ async def test_equal_requests_wait_without_keeping_connections(
     waiting = [asyncio.create_task(ready.run(request(), slow)) for _ in range(2 * settings.pool_max)]
     await begun.wait()
     await until(lambda: ready._turns["anyone", "k-1"][1] == len(waiting))
-    assert await asyncio.gather(*(db.value(COUNT) for _ in range(settings.pool_max))) == [
-        0
-    ] * settings.pool_max
+    assert (
+        await asyncio.gather(*(db.value(COUNT) for _ in range(settings.pool_max))) == [0] * settings.pool_max
+    )
     release.set()
     await asyncio.gather(*waiting)
     assert await db.value(COUNT) == 1
@@ -253,7 +253,9 @@ async def test_old_answers_are_pruned_in_pieces(
     for number in range(7):
         await ready.run(request(f"k-{number}"), make)
     assert await once.prune(db, settings) == 0
-    age = "update answers set created_at = now() - make_interval(hours => $1, mins => $2) where key = any ($3)"
+    age = (
+        "update answers set created_at = now() - make_interval(hours => $1, mins => $2) where key = any ($3)"
+    )
     await db.execute(age, settings.idempotency_hours, 1, [f"k-{n}" for n in range(5)])
     await db.execute(age, settings.idempotency_hours, -1, ["k-5"])
     assert await once.prune(db, settings) == 5

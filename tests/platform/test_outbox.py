@@ -14,6 +14,7 @@ import pytest
 
 from holdfast import facts
 from holdfast.platform import jobs
+from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.db import Database, open_database
 from holdfast.platform.ids import new_id
 from holdfast.platform.outbox import FACTS_AT_ONCE, TOPIC, Fact, Followers, Relay, announce, fact_of
@@ -159,9 +160,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 async def test_announcing_rings_after_the_commit(db: Database) -> None:
-    from holdfast.platform.broadcast import Broadcast
-
-    wires, heard = Broadcast(db), []
+    wires = Broadcast(db)
+    heard: list[object] = []
     wires.subscribe(TOPIC, heard.append)
     wires.start()
     await until(lambda: heard)

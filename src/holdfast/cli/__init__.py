@@ -57,21 +57,21 @@ def api(
     fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket to take over.")] = None,
 ) -> None:
     """Serve the API on a database of yours (HOLDFAST_DATABASE_URL, HOLDFAST_SECRET_KEY)."""
-    from holdfast.cli.serving import serve
+    from holdfast.cli.serving import run, serve
 
     settings = _settings(host=host, port=port)
     _need_database(settings)
-    asyncio.run(serve(settings, fd))
+    run(serve(settings, fd))
 
 
 @app.command()
 def worker() -> None:
     """Sweep holds, hand facts on and run jobs, on a database of yours. Run as many as you like."""
-    from holdfast.cli.serving import work
+    from holdfast.cli.serving import run, work
 
     settings = _settings()
     _need_database(settings)
-    asyncio.run(work(settings))
+    run(work(settings))
 
 
 @app.command()

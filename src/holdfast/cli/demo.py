@@ -24,7 +24,7 @@ ROW_SEATS = 50
 
 
 async def seed_demo(database: Database, settings: Settings, owner: Member) -> None:
-    """A venue with its layout, and six shows: on sale, opening in two minutes, later, nearly sold out, paused, draft."""
+    """A venue with its layout, and six shows: on sale, opening in two minutes, later, free and nearly full, paused, draft."""
     office = _office(database, settings)
     house = catalog.demo_theatre()
     async with database.transaction() as tx:
@@ -56,10 +56,9 @@ async def seed_demo(database: Database, settings: Settings, owner: Member) -> No
         in_house("A Midsummer Night's Dream", 45, status="scheduled", sale_opens_at=now + timedelta(days=3)), house,
     )  # fmt: skip
     chamber = ShowSpec(
-        name="Chamber Music: Schubert", start_time=evening(5, 18), timezone=ZONE, total_seats=60,
-        tiers=[TierSpec("Adult", "Main", 2800)],
+        name="Open Rehearsal", start_time=evening(5, 18), timezone=ZONE, total_seats=60, hold_seconds=300
     )  # fmt: skip
-    await _sell(office, await _open(office, owner.organizer_id, chamber), 27, [2], tier="Adult")
+    await _sell(office, await _open(office, owner.organizer_id, chamber), 24, [2])
     paused = await _open(office, owner.organizer_id, in_house("Twelfth Night", 17), house)
     async with database.transaction() as tx:
         edit = catalog.ShowEdit(status="paused")
@@ -179,7 +178,13 @@ async def _open(
 
 
 async def _sell(
-    office: Office, show_id: ShowId, parties: int, sizes: list[int], *, tier: str, area: str | None = None
+    office: Office,
+    show_id: ShowId,
+    parties: int,
+    sizes: list[int],
+    *,
+    tier: str | None = None,
+    area: str | None = None,
 ) -> None:
     """Some parties buy the best seats, one after another."""
     for i in range(parties):
