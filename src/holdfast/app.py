@@ -1,5 +1,6 @@
 """The ASGI app: every domain's routes, the operators' routes, the API document and its page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,10 @@ import msgspec
 from holdfast import __version__, accounts, web
 from holdfast.accounts import routes as account_routes
 from holdfast.booking import routes as booking_routes
-from holdfast.booking import show_routes
+from holdfast.booking import seeds_routes, series_routes, show_routes
+from holdfast.catalog import routes as catalog_routes
 from holdfast.engine import Engine
+from holdfast.live import routes as live_routes
 from holdfast.platform import migrate, telemetry
 from holdfast.platform.errors import Busy, Refusal
 from holdfast.platform.http import ANYONE, Answer, App, Call, Routes, build_app
@@ -17,7 +20,16 @@ from holdfast.platform.once import Once
 from holdfast.platform.openapi import document_routes, openapi
 
 operator_routes = Routes("operators")
-ROUTES = [show_routes.routes, booking_routes.routes, account_routes.routes, operator_routes]
+ROUTES = [
+    show_routes.routes,
+    series_routes.routes,
+    catalog_routes.routes,
+    booking_routes.routes,
+    live_routes.routes,
+    account_routes.routes,
+    operator_routes,
+    seeds_routes.routes,
+]
 
 DESCRIPTION = """Holdfast sells every place exactly once. Amounts are integers in the currency's minor unit; times are
 RFC 3339 in UTC; refusals are RFC 9457 problems with a stable `code`."""
@@ -64,21 +76,28 @@ async def metrics(call: Call[None]) -> Answer:
     return Answer(200, telemetry.metrics_text(), media=_METRICS)
 
 
-def api_document() -> dict[str, Any]:
-    """The OpenAPI 3.1 document of every route."""
+def api_document(served: Sequence[Routes] = ROUTES) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these routes; of every route by default."""
     return openapi(
-        ROUTES, version=__version__, description=DESCRIPTION, security_schemes=accounts.SECURITY_SCHEMES
+        served, version=__version__, description=DESCRIPTION, security_schemes=accounts.SECURITY_SCHEMES
     )
 
 
 def make_app(engine: Engine) -> App:
     """The app on an open engine."""
-    document = api_document()
+    setting = engine.settings.seed_routes
+    served = [routes for routes in ROUTES if routes is not seeds_routes.routes or setting != "off"]
+    document = api_document(served)
+
+    async def authorize(call: Call[Any], who: Any) -> Any:
+        under = who.under(setting) if isinstance(who, seeds_routes.SeedUser) else who
+        return await engine.access.authorize(call, under)
+
     return build_app(
-        [*ROUTES, document_routes(document), web.docs_routes(document)],
+        [*served, document_routes(document), web.docs_routes(document)],
         state=engine,
-        authorize=engine.access.authorize,
-        once=Once(engine.db, _caller_name),
+        authorize=authorize,
+        once=Once(engine.db, _caller_name, pool_max=engine.settings.pool_max),
         observe=_Observer(),
         access_log=_log_access,
         body_bytes_max=engine.settings.body_bytes_max,

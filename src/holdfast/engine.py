@@ -12,6 +12,7 @@ from uuid import UUID
 from holdfast import booking
 from holdfast.accounts import Access
 from holdfast.booking import Office
+from holdfast.live import Hub
 from holdfast.platform import jobs, once, outbox
 from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.cache import Cache
@@ -39,6 +40,7 @@ class Engine:
     secrets: Secrets
     access: Access
     office: Office
+    hub: Hub
 
     def booking_secret(self, show_id: ShowId, booking_id: BookingId) -> str:
         """The buyer's right to a booking. It is never stored, so a replay of the claim can give it again."""
@@ -68,7 +70,9 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         stack.callback(access.close)
         cache = Cache(broadcast)
         office = await stack.enter_async_context(Office(db, broadcast, cache, settings))
-        yield Engine(settings, db, broadcast, cache, secrets, access, office)
+        hub = Hub(office.views, settings.live_viewers_max)
+        stack.callback(hub.close)
+        yield Engine(settings, db, broadcast, cache, secrets, access, office, hub)
 
 
 async def work(engine: Engine, stopping: asyncio.Event) -> None:

@@ -1,8 +1,8 @@
 """Every fact that is announced, in one place: what happened, and what a follower is told of it.
 
 A fact carries ids and amounts, never a name or an address: erasing a person must not rewrite history. A follower gets
-it at least once and in any order; `revision` (of a show's availability) or `version` (of a booking) says which of two
-is later. `outbox.fact_of(job)` has the envelope with id, kind, show and time; `of(fact)` has the payload as a Struct.
+it at least once and in any order; `revision` (of a show's availability) or `version` (of a show or a booking) says
+which of two is later. `outbox.fact_of(job)` has the envelope with id, kind, show and time; `of(fact)` has the payload as a Struct.
 """
 
 from typing import Any, ClassVar
@@ -12,6 +12,8 @@ import msgspec
 
 from holdfast.platform.outbox import Fact
 
+SHOW_CREATED = "show.created"
+SHOW_CHANGED = "show.changed"
 AVAILABILITY_CHANGED = "availability.changed"
 BOOKING_CONFIRMED = "booking.confirmed"
 BOOKING_CANCELLED = "booking.cancelled"
@@ -21,6 +23,22 @@ class Payload(msgspec.Struct, frozen=True):
     """What every payload is. Fields may be added, so readers ignore what they do not know."""
 
     kind: ClassVar[str]
+
+
+class ShowCreated(Payload, frozen=True):
+    """An organizer made a show; it may not be on sale yet."""
+
+    kind: ClassVar[str] = SHOW_CREATED
+    show_id: UUID
+    organizer_id: UUID
+
+
+class ShowChanged(Payload, frozen=True):
+    """The terms of a show were edited: whoever keeps something of it reads it again. `version` is the show's new one."""
+
+    kind: ClassVar[str] = SHOW_CHANGED
+    show_id: UUID
+    version: int
 
 
 class AvailabilityChanged(Payload, frozen=True):
@@ -70,7 +88,8 @@ class BookingCancelled(_BookingFact, frozen=True):
 
 
 PAYLOADS: dict[str, type[Payload]] = {
-    payload.kind: payload for payload in (AvailabilityChanged, BookingConfirmed, BookingCancelled)
+    payload.kind: payload
+    for payload in (ShowCreated, ShowChanged, AvailabilityChanged, BookingConfirmed, BookingCancelled)
 }
 
 

@@ -43,11 +43,6 @@ def guarded() -> Routes:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def access() -> AsyncIterator[Access]:
     access = Access(Secrets("a secret of thirty-two characters"), token_seconds=900)
     yield access

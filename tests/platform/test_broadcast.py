@@ -81,6 +81,17 @@ async def test_many_messages_arrive_in_order_equal_ones_included(here: Broadcast
     assert far.heard == sent
 
 
+async def test_equal_messages_that_fill_a_payload_each_are_not_taken_for_one(
+    here: Broadcast, there: Broadcast
+) -> None:
+    far = Ear(there, "big")
+    message = of_size("big", ENTRY_BYTES_MAX)
+    for _ in range(3):
+        here.publish("big", message)
+    await until(lambda: len(far.heard) >= 3)
+    assert far.heard == [message] * 3
+
+
 async def test_one_message_more_than_may_wait_is_missed(here: Broadcast, there: Broadcast) -> None:
     far, other = Ear(there, "numbers"), Ear(there, "other")
     for number in range(WAITING_MAX + 1):
@@ -195,13 +206,12 @@ async def test_the_database_away_neither_blocks_nor_raises(
 
 async def test_what_could_not_be_sent_is_marked_as_missed(settings: Settings, there: Broadcast) -> None:
     far, bystander = Ear(there, "shows"), Ear(there, "bystander")
-    small = await open_database(msgspec.structs.replace(settings, pool_max=2, connect_seconds=0.2))
+    small = await open_database(msgspec.structs.replace(settings, pool_max=2))
     wires = await listening(Broadcast(small), small)
     release = asyncio.Event()
 
     async def hold_a_connection() -> None:
-        async with small.transaction() as tx:
-            await tx.value("select 1")
+        async with small._connection():
             await release.wait()
 
     async with asyncio.TaskGroup() as holders:

@@ -81,7 +81,7 @@ async def create_owner(tx: Transaction, *, organizer_name: str, email: str, pass
     return owner
 
 
-async def first_owner(db: Database) -> Member | None:
+async def first_owner(db: Database | Transaction) -> Member | None:
     """The oldest owner of the oldest organizer; None on an empty database."""
     row = await db.row(sql.first_owner)
     return None if row is None else _member(row)

@@ -6,11 +6,13 @@ acknowledged is committed. Announces availability.changed, booking.confirmed, bo
 show.changed.
 """
 
+from holdfast.booking.anywhere import book_anywhere, find_booking
 from holdfast.booking.blocks import (
     Block,
     BlockNotFound,
     BlockSpec,
     block,
+    block_by_id,
     blocks_of,
     release_block,
     release_due,
@@ -47,7 +49,6 @@ from holdfast.booking.lifecycle import (
     confirm,
     end_all,
     extend,
-    record_refused,
     search_bookings,
 )
 from holdfast.booking.office import Office
@@ -60,6 +61,7 @@ from holdfast.booking.shows import (
     edit_show,
     list_shows,
     open_show,
+    places_left,
 )
 from holdfast.booking.sweeping import prune_keys, sweep
 from holdfast.booking.view import Change, View, Views
@@ -98,7 +100,9 @@ __all__ = [
     "Views",
     "area_names",
     "block",
+    "block_by_id",
     "blocks_of",
+    "book_anywhere",
     "booking_by_id",
     "cancel",
     "claim",
@@ -107,11 +111,12 @@ __all__ = [
     "edit_show",
     "end_all",
     "extend",
+    "find_booking",
     "key_digest",
     "list_shows",
     "open_show",
+    "places_left",
     "prune_keys",
-    "record_refused",
     "release_block",
     "release_due",
     "search_bookings",

@@ -1,5 +1,6 @@
 """Blocks: places that the organizer keeps off sale (house seats), with a reason and perhaps a time of release."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -29,22 +30,26 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class BlockSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Which places to keep off sale: `seats` by name, or a `quantity` of a standing `area`."""
+    """Which places to keep off sale: `seats` by name, or a `quantity` of a standing `area`.
+
+    With `area`, all seats are seats of that area. At `release_at` the places go back on sale by themselves.
+    """
 
     reason: Annotated[str, Meta(min_length=1, max_length=255)]
     seats: Annotated[list[Annotated[str, Meta(min_length=1, max_length=150)]], Meta(min_length=1, max_length=10_000)] | None = None  # fmt: skip
-    area: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    area: catalog.AreaName | None = None
     quantity: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     release_at: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block as the database has it; `seats` is empty for standing places, `areas` has one entry per place."""
+    """A block as the database has it; `seats` is empty for standing places, which are all in `area`."""
 
     show_id: ShowId
     block_id: BlockId
-    areas: list[int]
+    area: int
+    quantity: int
     seats: list[int]
     reason: str
     release_at: datetime | None
@@ -70,8 +75,8 @@ async def block(tx: Transaction, office: Office, view: View, spec: BlockSpec, by
             raise SoldOut
     change = Change(row["at_revision"], seats, row["freed"], row["left_over"])
     tx.after_commit(partial(office.views.changed, view.show.show_id, change))
-    found = await tx.rows(sql.blocks_of, view.show.show_id, UUID(int=block_id.int - 1), 1)
-    return _block(found[0])
+    tx.after_commit(partial(office.cache.forget, ("counts", view.show.show_id)))
+    return await block_by_id(tx, view.show.show_id, block_id)
 
 
 async def release_block(tx: Transaction, office: Office, show_id: ShowId, block_id: BlockId) -> None:
@@ -82,6 +87,15 @@ async def release_block(tx: Transaction, office: Office, show_id: ShowId, block_
         raise BlockNotFound
     change = Change(row["at_revision"], (), row["freed"], row["left_over"])
     tx.after_commit(partial(office.views.changed, show_id, change))
+    tx.after_commit(partial(office.cache.forget, ("counts", show_id)))
+
+
+async def block_by_id(db: Database | Transaction, show_id: ShowId, block_id: BlockId) -> Block:
+    """The block. Raises BlockNotFound."""
+    row = await db.row(sql.block_by_id, show_id, block_id)
+    if row is None:
+        raise BlockNotFound
+    return _block(row)
 
 
 async def blocks_of(db: Database, show_id: ShowId, after: UUID, limit: int) -> list[Block]:
@@ -102,24 +116,43 @@ async def release_due(office: Office) -> int:
 
 
 def _resolved(view: View, spec: BlockSpec) -> tuple[list[int], int | None, int]:
+    """(seats, None, their number), or ([], a standing area, the quantity)."""
     if (spec.seats is None) == (spec.quantity is None):
         raise Invalid("Give seats, or an area and a quantity.", pointer="/seats")
+    area = view.plan.area(spec.area) if spec.area is not None else None
+    if spec.area is not None and area is None:
+        raise Invalid("The show has no area of this name.", pointer="/area")
     if spec.seats is not None:
-        ordinals = [(name, view.plan.ordinal(name)) for name in spec.seats]
-        unknown = [name for name, ordinal in ordinals if ordinal is None]
-        if unknown:
-            raise UnknownSeat(seats=unknown)
-        seats = [ordinal for _, ordinal in ordinals if ordinal is not None]
-        if len(set(seats)) != len(seats):
-            raise Invalid("A seat is named twice.", pointer="/seats")
+        seats = _seats(view, spec.seats, area)
         return seats, None, len(seats)
-    area = view.plan.area(spec.area or "")
     if area is None or area.kind != "standing":
-        raise Invalid("A quantity is blocked in a standing area of the show.", pointer="/area")
+        raise Invalid("A quantity is blocked in a standing area; say in which.", pointer="/area")
     assert spec.quantity is not None
-    if spec.quantity > area.capacity:
-        raise SoldOut
     return [], area.number, spec.quantity
+
+
+def _seats(view: View, names: Sequence[str], area: catalog.Area | None) -> list[int]:
+    """The ordinals of these seats, each of them once and in the area, if one is given."""
+    seats: list[int] = []
+    unknown: list[str] = []
+    for i, name in enumerate(names):
+        seat = view.plan.ordinal(name)
+        if seat is None and area is not None:
+            seat = view.plan.ordinal(f"{area.name}:{name}")
+        if seat is None:
+            unknown.append(name)
+        elif area is not None and view.plan.area_of(seat) is not area:
+            raise Invalid(f"This seat is not in {area.name}.", pointer=f"/seats/{i}")
+        else:
+            seats.append(seat)
+    if unknown:
+        raise UnknownSeat(seats=unknown)
+    seen: set[int] = set()
+    for i, seat in enumerate(seats):
+        if seat in seen:
+            raise Invalid("This seat is named twice.", pointer=f"/seats/{i}")
+        seen.add(seat)
+    return seats
 
 
 def _block(row: Record) -> Block:

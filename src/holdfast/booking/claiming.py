@@ -59,6 +59,11 @@ class Wish:
     amounts: Sequence[int]
     answer: "asyncio.Future[Decision]" = field(init=False)
 
+    def __post_init__(self) -> None:
+        # The arrays of a batch follow one another: a wish of the wrong length would move its neighbours'.
+        assert self.places >= 1 and len(self.tiers) == len(self.amounts) == self.places
+        assert len(self.seats) == self.options * self.places
+
 
 class Decision(NamedTuple):
     """What the database said. `seats` were given, or were the ones taken (`seats_taken`)."""
@@ -196,10 +201,10 @@ class Claimer:
             break
         for wish in batch:
             row = found.get(wish.booking_id)
-            if row is None:
+            outcome = row["status"].lower() if row else None
+            if row is None or outcome not in ("pending", "confirmed"):
                 _fail(wish, error)
             else:
-                outcome = row["status"].lower()
                 _answer(
                     wish,
                     Decision(outcome, wish.booking_id, row["seats"], row["expires_at"], row["created_at"]),

@@ -30,7 +30,7 @@ begin
     from bookings b cross join unnest(b.areas) a where b.show_id = p_show_id and b.booking_id = any (failed);
   perform give_back(p_show_id, freed_seats, freed_areas, failed);
   insert into buyers as y (show_id, buyer, held_seconds)
-    select p_show_id, b.buyer, sum(ceil(extract(epoch from p_now - b.created_at)))::int from bookings b
+    select p_show_id, b.buyer, sum(ceil(extract(epoch from b.expires_at - b.created_at)))::int from bookings b
      where b.show_id = p_show_id and b.booking_id = any (failed) and b.buyer is not null
      group by b.buyer order by b.buyer
     on conflict (show_id, buyer) do update set held_seconds = y.held_seconds + excluded.held_seconds;
@@ -122,6 +122,8 @@ declare
   v_left int[];
   v_first int[];                      -- first seat of each area
   v_seated boolean[];
+  v_seats int;                        -- how many seats the show has
+  v_last int;                         -- the last seat that is asked for
   v_rank int[];                       -- equal seats of the batch share a rank
   v_free boolean[];                   -- by position in p_seats
   v_won boolean[];                    -- by rank: given away earlier in this batch
@@ -166,22 +168,9 @@ begin
     return;
   end if;
 
-  -- What the buyers of this batch have already. The order of v_buyers is that of their rows' locks.
-  select array_agg(x.buyer order by x.buyer), array_agg(coalesce(y.places, 0) order by x.buyer),
-         array_agg(coalesce(y.held_seconds, 0) order by x.buyer)
-    into v_buyers, v_have, v_spent
-    from (select distinct b as buyer from unnest(p_buyer) b where b is not null) x
-    left join buyers y on y.show_id = p_show_id and y.buyer = x.buyer;
-
   for i in 1..n loop
     v_place_from[i] := v_place;
     v_place := v_place + p_places[i];
-    if outcomes[i] is null and p_buyer[i] is not null then
-      v_hold[i] := least(p_hold_seconds, p_hold_seconds_max - v_spent[array_position(v_buyers, p_buyer[i])]);
-      if v_hold[i] <= 0 then
-        outcomes[i] := 'hold_limit';
-      end if;
-    end if;
   end loop;
   v_sold := outcomes;
 
@@ -191,15 +180,23 @@ begin
     seats_count := array_fill(0, array[n]);
     seats_out := '{}'; v_given := '{}'; v_given_to := '{}'; v_given_area := '{}';
     v_winners := 0; v_fits := 4; v_scarce := false;
+    -- What the buyers of this batch have already. The order of v_buyers is that of their rows' locks.
+    select array_agg(x.buyer order by x.buyer), array_agg(coalesce(y.places, 0) order by x.buyer),
+           array_agg(coalesce(y.held_seconds, 0) order by x.buyer)
+      into v_buyers, v_have, v_spent
+      from (select distinct b as buyer from unnest(p_buyer) b where b is not null) x
+      left join buyers y on y.show_id = p_show_id and y.buyer = x.buyer;
     select array_agg(s.capacity - s.reserved - s.blocked order by s.area), array_agg(s.first_seat order by s.area),
-           array_agg(s.seated order by s.area)
-      into v_left, v_first, v_seated from stock s where s.show_id = p_show_id;
+           array_agg(s.seated order by s.area), max(s.first_seat + s.capacity) filter (where s.seated)
+      into v_left, v_first, v_seated, v_seats from stock s where s.show_id = p_show_id;
     v_gone := array_fill(0, array[cardinality(v_left)]);
     if cardinality(p_seats) > 0 then
-      select array_agg(x.rank order by x.pos), array_agg(x.free order by x.pos) into v_rank, v_free from (
-        select u.pos, dense_rank() over (order by u.seat)::int as rank,
+      select array_agg(x.rank order by x.pos), array_agg(x.free order by x.pos), max(x.seat)
+        into v_rank, v_free, v_last from (
+        select u.pos, u.seat, dense_rank() over (order by u.seat)::int as rank,
                not exists (select from claims c where c.show_id = p_show_id and c.seat = u.seat) as free
           from unnest(p_seats) with ordinality u(seat, pos)) x;
+      assert v_last < v_seats, 'the show has no such seat';
       v_won := array_fill(false, array[cardinality(p_seats)]);
     end if;
 
@@ -207,9 +204,16 @@ begin
       continue when outcomes[i] is not null;
       k := p_places[i];
       v_b := array_position(v_buyers, p_buyer[i]);
-      if p_buyer_max is not null and v_b is not null and v_have[v_b] + k > p_buyer_max then
-        outcomes[i] := 'limit_reached';
-        continue;
+      if v_b is not null then
+        v_hold[i] := least(p_hold_seconds, p_hold_seconds_max - v_spent[v_b]);
+        if v_hold[i] < least(10, p_hold_seconds) then  -- nobody can do anything in less
+          outcomes[i] := 'hold_limit';
+          continue;
+        end if;
+        if v_have[v_b] + k > p_buyer_max then
+          outcomes[i] := 'limit_reached'; v_scarce := true;
+          continue;
+        end if;
       end if;
       seats_from[i] := cardinality(seats_out);
       if not v_seated[p_area[i]] then
@@ -386,21 +390,23 @@ create or replace function confirm_booking(
 language plpgsql as $$
 declare
   v_booking bookings;
+  v_now timestamptz;
 begin
   select b.* into v_booking from bookings b
    where b.show_id = p_show_id and b.booking_id = p_booking_id for no key update;
+  v_now := clock_timestamp();
   changed := false;
   outcome := case
     when v_booking.booking_id is null then 'booking_not_found'
     when v_booking.status = 'CONFIRMED' then 'confirmed'
     when v_booking.status = 'FAILED' and v_booking.reason = 'expired' then 'hold_expired'
     when v_booking.status <> 'PENDING' then 'ended'
-    when v_booking.expires_at <= clock_timestamp() then 'hold_expired'
+    when v_booking.expires_at <= v_now then 'hold_expired'
     when v_booking.total > 0 and not p_settled then 'payment_required' end;
   if outcome is not null then
     return;
   end if;
-  update bookings b set status = 'CONFIRMED', confirmed_at = clock_timestamp(), version = b.version + 1
+  update bookings b set status = 'CONFIRMED', confirmed_at = v_now, version = b.version + 1
    where b.show_id = p_show_id and b.booking_id = p_booking_id returning b.* into v_booking;
   perform announce(p_show_id, md5(p_booking_id::text || ':' || v_booking.version)::uuid, 'booking.confirmed',
                    booking_facts(v_booking));
@@ -408,7 +414,7 @@ begin
   changed := true;
 end $$;
 
--- The one free extension of a live hold, within the show's longest hold in all. Locks the booking alone.
+-- The one free extension of a live hold, within what the show and the buyer's earlier holds leave. Locks the booking alone.
 -- outcome: extended, hold_limit, hold_expired, ended or booking_not_found.
 create or replace function extend_booking(
   p_show_id uuid, p_booking_id uuid, p_seconds int, p_hold_seconds_max int, out outcome text)
@@ -420,7 +426,9 @@ begin
   select b.* into v_booking from bookings b
    where b.show_id = p_show_id and b.booking_id = p_booking_id for no key update;
   v_deadline := least(v_booking.expires_at + make_interval(secs => p_seconds),
-                      v_booking.created_at + make_interval(secs => p_hold_seconds_max));
+                      v_booking.created_at + make_interval(secs => p_hold_seconds_max - coalesce((
+                        select y.held_seconds from buyers y
+                         where y.show_id = p_show_id and y.buyer = v_booking.buyer), 0)));
   outcome := case
     when v_booking.booking_id is null then 'booking_not_found'
     when v_booking.status = 'FAILED' and v_booking.reason = 'expired' then 'hold_expired'
@@ -462,7 +470,8 @@ begin
      where b.show_id = p_show_id and b.booking_id = p_booking_id;
     if v_booking.buyer is not null then
       insert into buyers as y (show_id, buyer, held_seconds)
-      values (p_show_id, v_booking.buyer, ceil(extract(epoch from v_now - v_booking.created_at))::int)
+      values (p_show_id, v_booking.buyer,
+              ceil(extract(epoch from least(v_now, v_booking.expires_at) - v_booking.created_at))::int)
       on conflict (show_id, buyer) do update set held_seconds = y.held_seconds + excluded.held_seconds;
     end if;
   else

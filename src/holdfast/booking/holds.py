@@ -8,7 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -29,6 +31,7 @@ log = telemetry.log("booking")
 # A view that is behind is read again this often before the buyer is told to come back.
 TRIES_MAX = 5
 OFFERS = 8
+SPLIT_OFFERED_MAX = 100
 
 
 class SoldOut(Conflict):
@@ -165,12 +168,18 @@ async def claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: A
 
 async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: Asker) -> Claimed:
     view = await office.views.get(show_id)
+    if view.show.status == "draft":
+        # It may have gone on sale a moment ago, elsewhere. If not, nobody is to learn that it is there.
+        view = await office.views.renewed(view)
+        if view.show.status == "draft":
+            raise catalog.ShowNotFound
     for attempt in range(TRIES_MAX):
         places, refusal = _resolved(view, request, attempt)
         if refusal is not None and asker.key is None:
             raise refusal
-        wish = _wish(view, request, asker, places)
-        decision = await office.claimer.decide(wish)
+        wish, revision = _wish(view, request, asker, places), view.revision
+        with view.offering(places.offers[0].seats if places.offers else ()):
+            decision = await office.claimer.decide(wish)
         match decision.outcome:
             case "pending" | "confirmed":
                 if decision.booking_id != wish.booking_id:
@@ -181,12 +190,14 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
                 return Claimed(await booking_by_id(office.db, show_id, decision.booking_id), True, None)
             case "mismatch":
                 raise IdempotencyMismatch
+            case "again" if view.revision > revision:
+                continue  # The changes that were missing have come in.
             case "stale" | "again":
-                view = await office.views.refresh(show_id)
+                view = await office.views.renewed(view)
             case "sold_out" if (
                 request.area is None and attempt + 1 < TRIES_MAX and _could_be_elsewhere(view, wish)
             ):
-                view = await office.views.refresh(show_id)
+                view = await office.views.renewed(view)
             case _:
                 raise refusal or _refusal(view, decision)
     raise Busy("The show is changing too fast to offer seats.")
@@ -284,10 +295,14 @@ def _refuse_orphans(view: View, seats: Sequence[int], areas: Sequence[int]) -> N
 def _best_available(
     view: View, request: ClaimRequest, area: "catalog.Area | None", count: int, attempt: int
 ) -> _Places:
-    offers = view.seating.best(
-        area.number if area else None, count, view.taken, allow_split=request.split, limit=OFFERS,
-        spread=_SPREAD + attempt,
+    # The geometry of a large party that may be split takes seconds.
+    split = request.split and (area is None or count <= SPLIT_OFFERED_MAX)
+    best = partial(
+        view.seating.best, area.number if area else None, count, allow_split=split, limit=OFFERS, spread=_SPREAD + attempt
     )  # fmt: skip
+    offers = best(view.taken_or_offered()) or best(view.taken)
+    if not offers and area is not None and request.split and not split:
+        offers = _first_free(view, area, count)
     if not offers and area is None:
         free = max(
             (left for a, left in zip(view.plan.areas, view.left, strict=True) if a.kind == "seated"),
@@ -301,6 +316,17 @@ def _best_available(
     tiers, amounts = _prices(view, request, [area.number] * count)
     # Without an offer the database looks for a first fit under its lock, and knows better why there is none.
     return _Places(count, area.number, tiers, amounts, offers=offers)
+
+
+def _first_free(view: View, area: "catalog.Area", count: int) -> list[Offer]:
+    taken = view.taken_or_offered()
+    free = (
+        seat
+        for seat in range(area.first, area.first + area.capacity)
+        if not taken[seat >> 3] >> (seat & 7) & 1
+    )
+    seats = tuple(islice(free, count))
+    return [Offer(seats, "split")] if len(seats) == count else []
 
 
 def _area(view: View, request: ClaimRequest) -> "catalog.Area | None":

@@ -12,7 +12,7 @@ from typing import Literal
 from holdfast.booking.office import Office
 from holdfast.booking.view import Change
 from holdfast.catalog import Show
-from holdfast.platform import telemetry
+from holdfast.platform import broadcast, outbox, telemetry
 from holdfast.platform.db import Database, Record, Transaction, load_queries
 from holdfast.platform.errors import Conflict, NotFound, Refusal
 from holdfast.platform.ids import BookingId, OrganizerId, ShowId, new_id
@@ -152,6 +152,7 @@ async def confirm(
     _refuse(row["outcome"])
     if row["changed"]:
         tx.after_commit(telemetry.BOOKINGS_ENDED.labels("confirmed").inc)
+        tx.after_commit(partial(broadcast.hint, outbox.TOPIC))
     return await booking_by_id(tx, show_id, booking_id)
 
 
@@ -191,16 +192,8 @@ async def cancel(
         change = Change(row["at_revision"], (), row["freed"], row["left_over"])
         tx.after_commit(partial(office.views.changed, show_id, change))
         tx.after_commit(telemetry.BOOKINGS_ENDED.labels(booking.reason).inc)
+        tx.after_commit(partial(broadcast.hint, outbox.TOPIC))
     return booking
-
-
-async def record_refused(tx: Transaction, show: Show, quantity: int, reference: str) -> Booking:
-    """Stores a FAILED booking for a claim that found too few places, as the seeds' /book promises."""
-    row = await tx.row(
-        sql.insert_refused, show.show_id, new_id(), show.organizer_id, reference, quantity, show.currency
-    )
-    assert row is not None
-    return booking_from(row)
 
 
 async def end_all(office: Office, show_id: ShowId, limit: int = 100) -> int:

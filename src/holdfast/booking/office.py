@@ -1,7 +1,7 @@
 """The box office of one process: what the operations of booking share, and what runs beside them."""
 
 from holdfast.booking.claiming import Claimer
-from holdfast.booking.view import Views
+from holdfast.booking.view import LOOKS, Views
 from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.cache import Cache
 from holdfast.platform.db import Database
@@ -18,7 +18,9 @@ class Office:
         self.settings = settings
         self.views = Views(db, broadcast, settings)
         self.claimer = Claimer(db, self.views, settings)
-        self._freshener = Periodic("keep views fresh", settings.availability_seconds, self.views.keep_fresh)
+        self._freshener = Periodic(
+            "keep views fresh", settings.availability_seconds / LOOKS, self.views.keep_fresh
+        )
 
     async def __aenter__(self) -> "Office":
         self._freshener.start()

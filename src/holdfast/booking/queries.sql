@@ -35,9 +35,13 @@ select revision from show_heads where show_id = $1 for no key update;
 -- New terms of sale. The caller holds the head.
 update show_heads set terms = $2, selling = $3, opens_at = $4, closes_at = $5 where show_id = $1;
 
--- name: set_capacity
--- The caller holds the head; the constraint never_oversold has the last word.
-update stock set capacity = $3 where show_id = $1 and area = $2;
+-- name: set_capacities
+-- The areas that could take their new capacity; not those with more places gone than that. The caller holds the head,
+-- and the constraint never_oversold has the last word.
+update stock s set capacity = c.capacity
+  from unnest($2::smallint[], $3::int[]) c(area, capacity)
+ where s.show_id = $1 and s.area = c.area and s.reserved + s.blocked <= c.capacity
+returning s.area;
 
 -- name: availability_changed
 select * from availability_changed($1, $2, $3, $4);
@@ -50,8 +54,19 @@ select s.show_id, s.total, s.reserved, s.blocked, h.revision,
           from stock where show_id = any ($1::uuid[]) group by show_id) s
   join show_heads h on h.show_id = s.show_id;
 
+-- name: places_left
+-- Per show: its places, and those that are neither sold nor held nor blocked.
+select show_id, sum(capacity)::int as total, sum(capacity - reserved - blocked)::int as left_over
+  from stock where show_id = any ($1::uuid[]) group by show_id;
+
 -- name: booking_by_id
 select *, clock_timestamp() as read_at from bookings where show_id = $1 and booking_id = $2;
+
+-- name: booking_of_any_show
+-- One probe of the primary key per show, the newest show first; `offset 0` keeps the planner from reading all bookings.
+select b.*, clock_timestamp() as read_at from show_heads h
+ cross join lateral (select * from bookings where show_id = h.show_id and booking_id = $1 offset 0) b
+ order by h.show_id desc limit 1;
 
 -- name: search_bookings
 -- Of one show, newest first, behind the cursor $2; $3 narrows to a status, $4 to a reference, $5 to an address.
@@ -75,6 +90,15 @@ insert into bookings (show_id, booking_id, organizer_id, reference, status, reas
                       total, currency, created_at, ended_at)
 values ($1, $2, $3, $4, 'FAILED', 'sold_out', $5, '{}', '{}', '{}', '{}', 0, $6, clock_timestamp(), clock_timestamp())
 returning *, clock_timestamp() as read_at;
+
+-- name: kept_key
+-- What an idempotency key has made.
+select fingerprint, booking_id from idempotency_keys where show_id = $1 and key = $2;
+
+-- name: keep_key
+-- Remembers what a key has made. The caller holds the head, as claim() does when it writes one.
+insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at)
+values ($1, $2, $3, $4, clock_timestamp());
 
 -- name: live_bookings
 -- Some bookings of a show that hold places, oldest first.
@@ -100,8 +124,13 @@ select * from block_places($1, $2, $3, $4, $5, $6, $7, $8, $9);
 select * from release_block($1, $2, $3);
 
 -- name: blocks_of
-select show_id, block_id, areas, seats, reason, release_at, created_at from blocks
- where show_id = $1 and block_id > $2 order by block_id limit $3;
+-- One page, behind the cursor $2. A block of standing places is in one area.
+select show_id, block_id, areas[1] as area, cardinality(areas) as quantity, seats, reason, release_at, created_at
+  from blocks where show_id = $1 and block_id > $2 order by block_id limit $3;
+
+-- name: block_by_id
+select show_id, block_id, areas[1] as area, cardinality(areas) as quantity, seats, reason, release_at, created_at
+  from blocks where show_id = $1 and block_id = $2;
 
 -- name: blocks_due
 select show_id, block_id from blocks where release_at <= clock_timestamp() order by release_at limit 100;

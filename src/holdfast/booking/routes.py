@@ -30,10 +30,9 @@ from holdfast.booking import (
     TooManyPlaces,
     UnknownSeat,
 )
-from holdfast.booking.show_routes import Limit, page_of
 from holdfast.catalog import ShowNotFound
 from holdfast.platform import clock
-from holdfast.platform.db import Transaction
+from holdfast.platform.db import Database, Transaction
 from holdfast.platform.errors import IdempotencyMismatch, Invalid
 from holdfast.platform.http import (
     ANYONE,
@@ -47,6 +46,7 @@ from holdfast.platform.http import (
 )
 from holdfast.platform.ids import BlockId, BookingId, ShowId
 from holdfast.platform.money import Money
+from holdfast.platform.pages import Limit, PageQuery, id_in, page_of
 
 # A key of an anonymous caller is all that keeps a stranger from its booking: 128 random bits are 22 letters of base64.
 ANONYMOUS_KEY_LENGTH_MIN = 22
@@ -122,11 +122,6 @@ class BlocksJson(msgspec.Struct):
     next: str | None
 
 
-class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
-    limit: Limit = 50
-    cursor: Annotated[str, Meta(max_length=100)] | None = None
-
-
 @routes.post(
     "/v1/shows/{show_id}/bookings",
     who=accounts.VISITOR,
@@ -167,7 +162,7 @@ async def list_bookings(call: Call[None]) -> BookingsJson:
     engine, show_id, query = call.state, ShowId(call.path["show_id"]), call.query
     view = await engine.office.views.get(show_id)
     accounts.require(call.caller, "bookings.read", view.show.organizer_id, missing=ShowNotFound)
-    before = BookingId(_id_from(query.cursor) or UUID(int=2**128 - 1))
+    before = BookingId(id_in(query.cursor) or UUID(int=2**128 - 1))
     wanted = BookingFilter(show_id, before, query.status, query.reference, query.email)
     found = await booking.search_bookings(engine.db, wanted, query.limit + 1)
     page, following = page_of(found, query.limit, lambda b: b.booking_id.hex)
@@ -179,7 +174,7 @@ async def list_bookings(call: Call[None]) -> BookingsJson:
 )
 async def read_booking(call: Call[None]) -> BookingJson:
     """Read a booking."""
-    return await _shown(call, await _own_booking(call, "bookings.read"))
+    return await _shown(call, await _own_booking(call, "bookings.read", call.state.db))
 
 
 @routes.post(
@@ -191,7 +186,7 @@ async def read_booking(call: Call[None]) -> BookingJson:
 )
 async def extend(call: Call[None], tx: Transaction) -> BookingJson:
     """Extend the hold, once, by 60 seconds."""
-    found = await _own_booking(call, "bookings.write")
+    found = await _own_booking(call, "bookings.write", tx)
     view = await call.state.office.views.get(found.show_id)
     return await _shown(call, await booking.extend(tx, view.show, found.booking_id))
 
@@ -205,7 +200,7 @@ async def extend(call: Call[None], tx: Transaction) -> BookingJson:
 )
 async def confirm(call: Call[None], tx: Transaction) -> BookingJson:
     """Confirm a free booking; staff confirm one whose price was taken elsewhere."""
-    found = await _own_booking(call, "bookings.write")
+    found = await _own_booking(call, "bookings.write", tx)
     settled = call.caller.principal is not None
     return await _shown(call, await booking.confirm(tx, found.show_id, found.booking_id, settled=settled))
 
@@ -222,7 +217,7 @@ async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
 
     Buyers cancel free bookings until the show begins; for others they ask the organizer.
     """
-    found = await _own_booking(call, "bookings.write")
+    found = await _own_booking(call, "bookings.write", tx)
     office = call.state.office
     if call.caller.principal is not None:
         ended = await booking.cancel(
@@ -261,10 +256,23 @@ async def create_block(call: Call[BlockSpec], tx: Transaction) -> Answer:
 async def list_blocks(call: Call[None]) -> BlocksJson:
     """List the blocks of a show, oldest first."""
     view = await _own_show(call)
-    after = _id_from(call.query.cursor) or UUID(int=0)
+    after = id_in(call.query.cursor) or UUID(int=0)
     found = await booking.blocks_of(call.state.db, view.show.show_id, after, call.query.limit + 1)
     page, following = page_of(found, call.query.limit, lambda b: b.block_id.hex)
     return BlocksJson([_block_json(each, view) for each in page], following)
+
+
+@routes.get(
+    "/v1/shows/{show_id}/blocks/{block_id}",
+    who=Staff("blocks.write"),
+    answers={200: BlockJson},
+    refusals=(ShowNotFound,),
+)
+async def read_block(call: Call[None]) -> BlockJson:
+    """Read a block."""
+    view = await _own_show(call)
+    found = await booking.block_by_id(call.state.db, view.show.show_id, BlockId(call.path["block_id"]))
+    return _block_json(found, view)
 
 
 @routes.delete(
@@ -294,13 +302,15 @@ def _asker(call: Call[Any]) -> Asker:
     return Asker(booking.key_digest(scope, key), call.fingerprint())
 
 
-async def _own_booking(call: Call[Any], permission: accounts.Permission) -> Booking:
+async def _own_booking(
+    call: Call[Any], permission: accounts.Permission, db: Database | Transaction
+) -> Booking:
     """The booking, when the caller holds its secret or has the permission. Else BookingNotFound, whatever the cause."""
     show_id, booking_id = ShowId(call.path["show_id"]), BookingId(call.path["booking_id"])
     caller: Caller = call.caller
     if caller.principal is None and not call.state.is_booking_secret(caller.secret, show_id, booking_id):
         raise BookingNotFound
-    found = await booking.booking_by_id(call.state.db, show_id, booking_id)
+    found = await booking.booking_by_id(db, show_id, booking_id)
     if caller.principal is not None:
         accounts.require(caller.principal, permission, found.organizer_id, missing=BookingNotFound)
     return found
@@ -350,17 +360,8 @@ def _block_json(block: booking.Block, view: booking.View) -> BlockJson:
         show_id=block.show_id,
         reason=block.reason,
         seats=[view.plan.name(seat) for seat in block.seats],
-        area=None if block.seats else view.plan.areas[block.areas[0] - 1].name,
-        quantity=len(block.areas),
+        area=None if block.seats else view.plan.areas[block.area - 1].name,
+        quantity=block.quantity,
         release_at=clock.rfc3339(block.release_at) if block.release_at else None,
         created_at=clock.rfc3339(block.created_at),
     )
-
-
-def _id_from(cursor: str | None) -> UUID | None:
-    if cursor is None:
-        return None
-    try:
-        return UUID(hex=cursor)
-    except ValueError:
-        raise Invalid("This cursor did not come from here.", pointer="/cursor") from None

@@ -1,9 +1,9 @@
 """Shows over HTTP: what is on offer, and how much of it is left. `call.state` is the Engine."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -23,8 +23,8 @@ from holdfast.catalog import (
     StatusStep,
 )
 from holdfast.platform import clock
+from holdfast.platform.bodies import invalid
 from holdfast.platform.db import Transaction
-from holdfast.platform.errors import Invalid
 from holdfast.platform.http import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -38,15 +38,15 @@ from holdfast.platform.http import (
     fresh,
     if_match,
 )
-from holdfast.platform.ids import OrganizerId, ShowId
+from holdfast.platform.ids import ShowId
+from holdfast.platform.pages import Limit, foreign_cursor, page_of
 
 # A show that began less than this ago still stands in the list of what is on.
 STILL_ON = timedelta(hours=6)
+_FOR_A_YEAR = b"public, max-age=31536000, immutable"
+_ASK_AGAIN = b"no-cache"
 
 routes = Routes("shows", missing={"show_id": ShowNotFound})
-
-T = TypeVar("T")
-Limit = Annotated[int, Meta(ge=1, le=100)]
 
 
 class AreaJson(msgspec.Struct):
@@ -65,7 +65,10 @@ class TierJson(msgspec.Struct):
 
 
 class ShowJson(msgspec.Struct):
-    """A show. `reserved_seats` counts held and sold places, `booked_seats` the sold ones, up to a second late."""
+    """A show. `reserved_seats` counts held and sold places; `booked_seats` the sold ones, up to a second late.
+
+    `version` counts edits and is what `If-Match` compares; `revision` counts changes of availability.
+    """
 
     id: UUID
     name: str
@@ -146,6 +149,10 @@ class AvailabilityJson(msgspec.Struct):
     taken: str
 
 
+class SeatingQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    version: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
+
+
 class ShowsQuery(msgspec.Struct, forbid_unknown_fields=True):
     """`starts_after` is six hours ago unless given, so that the list is what is on."""
 
@@ -173,7 +180,7 @@ async def create_show(call: Call[ShowSpec], tx: Transaction) -> Answer:
     principal: Principal = call.caller
     show, plan = await booking.open_show(tx, call.state.office, principal.organizer_id, call.body)
     left = [area.capacity for area in plan.areas]
-    shown = _show_json(show, plan, left, Counts(plan.capacity, 0, 0, 0, 0))
+    shown = _show_json(show, plan, 0, left, Counts(plan.capacity, 0, 0, 0, 0))
     answer = created(shown, f"/v1/shows/{show.show_id}")
     return Answer(answer.status, answer.body, (*answer.headers, (b"etag", etag(show.version))))
 
@@ -184,7 +191,7 @@ async def list_shows(call: Call[None]) -> ShowsJson:
     query: ShowsQuery = call.query
     principal: Principal | None = call.caller
     if query.mine and principal is None:
-        raise Invalid("Only members of an organizer have shows of their own.", pointer="/mine")
+        raise invalid("Only members of an organizer have shows of their own.", "/mine", "query")
     own = principal.organizer_id if query.mine and principal else None
     wanted = ShowFilter(
         after=_after(query),
@@ -201,19 +208,11 @@ async def list_shows(call: Call[None]) -> ShowsJson:
     return ShowsJson([_card(show, counts[show.show_id], areas[show.show_id]) for show in page], following)
 
 
-@routes.get(
-    "/v1/shows/{show_id}",
-    who=VISITOR,
-    headers=(IF_NONE_MATCH,),
-    answers={200: ShowJson},
-    refusals=(ShowNotFound,),
-)
+@routes.get("/v1/shows/{show_id}", who=VISITOR, answers={200: ShowJson}, refusals=(ShowNotFound,))
 async def read_show(call: Call[None]) -> Answer:
-    """Read a show."""
+    """Read a show. Its ETag is the version, for edits; its counts change without it."""
     view = await _visible(call)
-    counts = (await booking.counts_of(call.state.office, [view.show.show_id]))[view.show.show_id]
-    body = _show_json(view.show, view.plan, view.left, counts)
-    return Answer(200, body, ((b"etag", etag(view.show.version)),))
+    return await _show_answer(call, view, view.show)
 
 
 @routes.patch(
@@ -232,17 +231,22 @@ async def edit_show(call: Call[ShowEdit]) -> Answer:
         show = await booking.edit_show(
             tx, engine.office, principal.organizer_id, show_id, call.body, if_match(call)
         )
-    return await _edited(call, show)
+    return await _show_answer(call, await engine.office.views.get(show_id), show)
 
 
 @routes.get(
-    "/v1/shows/{show_id}/layout", who=VISITOR, headers=(IF_NONE_MATCH,), answers={200: "application/json"},
-    refusals=(ShowNotFound,),
+    "/v1/shows/{show_id}/layout", who=VISITOR, query=SeatingQuery, headers=(IF_NONE_MATCH,),
+    answers={200: "application/json"}, refusals=(ShowNotFound,),
 )  # fmt: skip
-async def read_layout(call: Call[None]) -> Answer:
-    """The seating: areas, rows and seats in the order of their ordinals, with coordinates in metres."""
+async def read_seating(call: Call[None]) -> Answer:
+    """The seating: areas, rows and seats in the order of their ordinals, with coordinates in metres.
+
+    With `?version=` and the show's present version, caches may keep the answer for a year; without, they ask again
+    each time, which costs a 304.
+    """
     view = await _visible(call)
-    return fresh(call, view.layout, etag(view.show.version), cache=b"public, max-age=300")
+    kept = call.query.version == view.show.version and view.show.status != "draft"
+    return fresh(call, view.layout, etag(view.show.version), cache=_FOR_A_YEAR if kept else _ASK_AGAIN)
 
 
 @routes.get(
@@ -263,18 +267,12 @@ async def read_seats(call: Call[None]) -> Answer:
     """Every seat by name, with its status and tiers: the readable form of layout and availability."""
     view = await _visible(call)
     revision, body = view.seats()
-    return fresh(call, body, etag(revision))
-
-
-def page_of(found: Sequence[T], limit: int, cursor: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
-    """The first `limit` of what was found, and the cursor of the next page when there is more."""
-    if len(found) <= limit:
-        return found, None
-    return found[:limit], cursor(found[limit - 1])
+    # Areas and tiers stand in it by name, and an edit that renames them changes no availability.
+    return fresh(call, body, b'"%d-%d"' % (view.show.version, revision))
 
 
 async def _visible(call: Call[Any]) -> View:
-    """The show's view, unless it is a draft that the caller may not see."""
+    """The view of the path's show. Raises ShowNotFound also for a draft that the caller may not see."""
     view: View = await call.state.office.views.get(ShowId(call.path["show_id"]))
     show = view.show
     if show.status == "draft" and not accounts.permits(call.caller, "shows.read_all", show.organizer_id):
@@ -282,13 +280,17 @@ async def _visible(call: Call[Any]) -> View:
     return view
 
 
-async def _edited(call: Call[Any], show: Show) -> Answer:
-    view = await call.state.office.views.get(show.show_id)
+async def _show_answer(call: Call[Any], view: View, show: Show) -> Answer:
     counts = (await booking.counts_of(call.state.office, [show.show_id]))[show.show_id]
-    return Answer(200, _show_json(show, view.plan, view.left, counts), ((b"etag", etag(show.version)),))
+    body = _show_json(show, view.plan, view.revision, view.left, counts)
+    return Answer(200, body, ((b"etag", etag(show.version)),))
 
 
-def _show_json(show: Show, plan: catalog.Plan, left: Sequence[int], counts: Counts) -> ShowJson:
+def _show_json(
+    show: Show, plan: catalog.Plan, revision: int, left: Sequence[int], counts: Counts
+) -> ShowJson:
+    # The counts may be a second older than what is left, and one answer must not contradict itself.
+    reserved = max(0, plan.capacity - sum(left) - counts.blocked)
     return ShowJson(
         id=show.show_id,
         name=show.name,
@@ -296,16 +298,16 @@ def _show_json(show: Show, plan: catalog.Plan, left: Sequence[int], counts: Coun
         timezone=show.timezone,
         status=show.status,
         currency=show.currency,
-        total_seats=counts.total,
-        reserved_seats=counts.reserved,
+        total_seats=plan.capacity,
+        reserved_seats=reserved,
         available_seats=sum(left),
-        booked_seats=counts.reserved - counts.held,
+        booked_seats=max(0, min(reserved, counts.reserved - counts.held)),
         areas=[
             AreaJson(area.number, area.name, area.kind, area.capacity, available)
             for area, available in zip(plan.areas, left, strict=True)
         ],
         tiers=_tiers(show, [area.name for area in plan.areas]),
-        revision=counts.revision,
+        revision=revision,
         hold_seconds=show.hold_seconds,
         hold_seconds_max=show.hold_seconds_max,
         max_places_per_booking=show.max_places_per_booking,
@@ -364,11 +366,11 @@ def _after(query: ShowsQuery) -> tuple[datetime, UUID]:
             raise ValueError(moment)
         return moment.astimezone(UTC), UUID(bytes=raw[:16])
     except (ValueError, OverflowError):
-        raise Invalid("This cursor did not come from here.", pointer="/cursor") from None
+        raise foreign_cursor() from None
 
 
 def _utc(moment: datetime | None, pointer: str) -> datetime | None:
     try:
         return moment.astimezone(UTC) if moment else None
     except (OverflowError, ValueError):
-        raise Invalid("This moment is too far away.", pointer=pointer) from None
+        raise invalid("This moment is too far away.", pointer, "query") from None

@@ -8,7 +8,7 @@ from holdfast import catalog
 from holdfast.booking.office import Office
 from holdfast.booking.view import Change
 from holdfast.platform import jobs, outbox
-from holdfast.platform.db import CheckViolation, Transaction, load_queries
+from holdfast.platform.db import Transaction, load_queries
 from holdfast.platform.errors import Conflict
 from holdfast.platform.ids import OrganizerId, ShowId, new_id
 
@@ -61,36 +61,57 @@ async def edit_show(
 
     Raises ShowNotFound, PreconditionFailed, StatusStep, CapacityFixed, CapacityBelowSold and Invalid.
     """
+    # Nobody may hold up the sales of somebody else's show, not even for the moment that a refusal takes.
+    found = await catalog.show_by_id(tx, show_id)
+    if found is None or found.organizer_id != organizer_id:
+        raise catalog.ShowNotFound
     # The head comes first in the order of locks, before the row of the show.
     await tx.row(sql.lock_head, show_id)
     show = await catalog.lock_show(tx, show_id)
-    if show is None or show.organizer_id != organizer_id:
-        raise catalog.ShowNotFound
-    plan = await catalog.plan_of(tx, show)
-    changed, capacities = await catalog.edit_show(tx, show, plan, edit, version)
+    assert show is not None
+    changed, resized = await catalog.edit_show(tx, show, edit, version)
+    if changed.status == "draft" != show.status:
+        await _refuse_to_hide(tx, show)
     await tx.execute(
         sql.set_head, show_id, changed.version, changed.selling, changed.sale_opens_at, changed.sale_closes_at
     )
-    for area, capacity in capacities.items():
-        try:
-            await tx.execute(sql.set_capacity, show_id, area, capacity)
-        except CheckViolation:
-            raise CapacityBelowSold(f"{plan.areas[area - 1].name} cannot go down to {capacity}.") from None
-    if capacities:
-        row = await tx.row(sql.availability_changed, show_id, new_id(), [], [])
-        assert row is not None
-        change = Change(row["at_revision"], (), (), row["left_over"])
-        tx.after_commit(partial(office.views.changed, show_id, change))
+    if resized:
+        await _resize(tx, office, show_id, resized)
     await outbox.announce(tx, show_id, "show.changed", {"show_id": show_id, "version": changed.version})
     if changed.status == "cancelled" != show.status:
         await jobs.enqueue(tx, END_BOOKINGS, {"show_id": str(show_id)})
     tx.after_commit(partial(office.views.retired, show_id))
     tx.after_commit(partial(office.cache.forget, "shows"))
+    tx.after_commit(partial(office.cache.forget, ("counts", show_id)))
     return changed
 
 
+async def _resize(
+    tx: Transaction, office: Office, show_id: ShowId, areas: Sequence[catalog.AreaRecord]
+) -> None:
+    """Gives areas their new capacities, all or none."""
+    done = await tx.rows(
+        sql.set_capacities, show_id, [number for number, *_ in areas], [capacity for *_, capacity in areas]
+    )
+    able = {row["area"] for row in done}
+    for number, name, _, capacity in areas:
+        if number not in able:
+            raise CapacityBelowSold(f"{name} cannot go down to {capacity}.", area=number)
+    row = await tx.row(sql.availability_changed, show_id, new_id(), [], [])
+    assert row is not None
+    change = Change(row["at_revision"], (), (), row["left_over"])
+    tx.after_commit(partial(office.views.changed, show_id, change))
+
+
+async def _refuse_to_hide(tx: Transaction, show: catalog.Show) -> None:
+    """Who has booked must not find that there is no such show."""
+    row = await tx.row(sql.places_taken, [show.show_id])
+    if row is not None and row["reserved"] > 0:
+        raise catalog.StatusStep("A show with bookings cannot be a draft again.", status_now=show.status)
+
+
 async def counts_of(office: Office, shows: Sequence[ShowId]) -> dict[ShowId, Counts]:
-    """The counts of these shows, at most a second old."""
+    """The counts of these shows, at most `availability_seconds` old; those of one show are new after an edit or a block."""
 
     async def load() -> dict[ShowId, Counts]:
         rows = await office.db.rows(sql.places_taken, list(shows))
@@ -102,6 +123,12 @@ async def counts_of(office: Office, shows: Sequence[ShowId]) -> dict[ShowId, Cou
         }
 
     return await office.cache.get(("counts", *shows), office.settings.availability_seconds, load)
+
+
+async def places_left(office: Office, shows: Sequence[ShowId]) -> dict[ShowId, tuple[int, int]]:
+    """(all places, places neither sold nor held nor blocked) of these shows, as the database has them now."""
+    rows = await office.db.rows(sql.places_left, list(shows))
+    return {row["show_id"]: (row["total"], row["left_over"]) for row in rows}
 
 
 async def area_names(office: Office, shows: Sequence[ShowId]) -> dict[ShowId, list[str]]:

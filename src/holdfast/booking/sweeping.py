@@ -4,7 +4,7 @@ from holdfast.booking.office import Office
 from holdfast.booking.view import Change
 from holdfast.platform import telemetry
 from holdfast.platform.db import load_queries
-from holdfast.platform.ids import new_id
+from holdfast.platform.ids import ShowId, new_id
 
 sql = load_queries(__file__)
 log = telemetry.log("sweep")
@@ -28,6 +28,14 @@ async def sweep(office: Office) -> int:
         _expired.inc(failed)
         log.info("holds expired", bookings=failed)
     return failed
+
+
+async def _sweep_some(office: Office, show_id: ShowId) -> int:
+    row = await office.db.row(sql.sweep_show, show_id, office.settings.sweep_max, new_id())
+    assert row is not None
+    if row["failed"]:
+        office.views.changed(show_id, Change(row["at_revision"], (), row["freed"], row["left_over"]))
+    return len(row["failed"])
 
 
 async def prune_keys(office: Office) -> int:

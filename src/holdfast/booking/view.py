@@ -2,13 +2,18 @@
 
 A view is a snapshot plus the changes since. It serves reads and ranks seats; it neither accepts nor refuses, for that
 is the database's. Changes come from the claims of this process and, through the broadcast, from others; the heads are
-looked at once per `availability_seconds`, so a lost message costs a second, never the truth.
+looked at four times per `availability_seconds`, so a lost message costs a second, never the truth.
+
+Whoever watches a show hears every change once and in order, whatever becomes of the view meanwhile: it may be loaded
+afresh or let go without the watchers noticing. When changes were lost, they get the view as it stands instead.
 """
 
 import asyncio
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -20,7 +25,7 @@ from holdfast.booking.seating import Seating
 from holdfast.platform import clock, telemetry
 from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.db import Database, load_queries
-from holdfast.platform.errors import Busy
+from holdfast.platform.errors import Busy, Refusal
 from holdfast.platform.ids import ShowId
 from holdfast.platform.settings import Settings
 
@@ -34,6 +39,10 @@ IDLE_SECONDS = 30.0
 GAP_SECONDS = 0.25
 PENDING_CHANGES_MAX = 2000
 READABLE_SECONDS = 1.0
+# The heads are looked at this many times per `availability_seconds`. A show that at one look has not come as far as the
+# look before saw has lost a change: two looks, a load and a tick of the live stream fit into `availability_seconds`.
+LOOKS = 4
+LOADS_AT_ONCE = 4
 
 _from_memory = telemetry.VIEW_READS.labels("memory")
 _from_database = telemetry.VIEW_READS.labels("database")
@@ -48,6 +57,49 @@ class Change(NamedTuple):
     left: Sequence[int]
 
 
+class _Order:
+    """Hands changes on in the order of their revisions; what arrives early waits for what it follows."""
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        self._early: dict[int, Change] = {}
+        self._early_since = 0.0
+
+    def take(self, change: Change) -> list[Change]:
+        """The changes that come next, now that this one is here; none when it is old or early."""
+        if change.revision <= self.revision:
+            return []
+        if change.revision > self.revision + 1:
+            if not self._early:
+                self._early_since = clock.monotonic()
+            if len(self._early) < PENDING_CHANGES_MAX:
+                self._early[change.revision] = change
+            return []
+        return self._run_from(change)
+
+    def skip_to(self, revision: int) -> list[Change]:
+        """Goes on at this revision; the changes that waited and come next."""
+        self.revision = revision
+        self._early = {number: change for number, change in self._early.items() if number > revision}
+        return self._run_from(self._early.pop(revision + 1, None))
+
+    def is_stuck(self) -> bool:
+        """Whether what is missing has been missing for too long, or too much waits for it."""
+        if not self._early:
+            return False
+        late = clock.monotonic() - self._early_since > GAP_SECONDS
+        return late or len(self._early) >= PENDING_CHANGES_MAX
+
+    def _run_from(self, change: Change | None) -> list[Change]:
+        ready = []
+        while change is not None:
+            ready.append(change)
+            self.revision = change.revision
+            change = self._early.pop(self.revision + 1, None)
+        self._early_since = clock.monotonic()
+        return ready
+
+
 class View:
     """One show as this process knows it. `taken` is a bitmap, LSB first: bit i is set when seat i is not free."""
 
@@ -56,16 +108,23 @@ class View:
     ) -> None:
         self.show = show
         self.plan = plan
-        self.revision = revision
         self.taken = bytearray((plan.seats + 7) // 8)
         self.left = list(left)
         for seat in taken:
             self.taken[seat >> 3] |= 1 << (seat & 7)
+        # The first choices of claims in flight, as a bitmap like `taken`: others are offered other seats.
+        self._offered = bytearray(len(self.taken))
         self.checked_at = self.asked_at = clock.monotonic()
-        self._early: dict[int, Change] = {}
-        self._early_since = 0.0
+        # How far the database was at the last look, when that was further than this view.
+        self.owed: int | None = None
+        self._order = _Order(revision)
         self._encoded: tuple[int, bytes] = (-1, b"")
         self._readable: tuple[int, bytes, float] = (-1, b"", float("-inf"))
+
+    @property
+    def revision(self) -> int:
+        """The number of the last change that is in this view."""
+        return self._order.revision
 
     @cached_property
     def seating(self) -> Seating:
@@ -80,6 +139,37 @@ class View:
     def is_taken(self, seat: int) -> bool:
         """Whether the seat is held, sold or blocked, as far as is known here."""
         return bool(self.taken[seat >> 3] >> (seat & 7) & 1)
+
+    @contextmanager
+    def offering(self, seats: Sequence[int]) -> Iterator[None]:
+        """Until the end of the block, `taken_or_offered` has these seats."""
+        for seat in seats:
+            self._offered[seat >> 3] |= 1 << (seat & 7)
+        try:
+            yield
+        finally:
+            for seat in seats:
+                self._offered[seat >> 3] &= ~(1 << (seat & 7))
+
+    def taken_or_offered(self) -> bytes:
+        """`taken`, with the seats that claims in flight have been offered."""
+        either = int.from_bytes(self.taken, "little") | int.from_bytes(self._offered, "little")
+        return either.to_bytes(len(self.taken), "little")
+
+    @cached_property
+    def _readable_heads(self) -> list[list[bytes]]:
+        """By area and seat, its JSON up to the status: all that `seats` need not make again, for names cost most."""
+        names = self.plan.names()
+        heads: list[list[bytes]] = []
+        for area in self.plan.areas:
+            name = msgspec.json.encode(area.name)
+            heads.append(
+                [
+                    b'{"seat":%b,"area":%b,"status":"' % (msgspec.json.encode(next(names)), name)
+                    for _ in range(area.seats)
+                ]
+            )
+        return heads
 
     def availability(self) -> bytes:
         """The JSON of `GET .../availability`; encoded once per revision."""
@@ -99,52 +189,54 @@ class View:
         now = clock.monotonic()
         revision, encoded, encoded_at = self._readable
         if revision != self.revision and now - encoded_at >= READABLE_SECONDS:
-            tiers = {
-                area.number: [t.name for t in self.show.tiers_of(area.number)] for area in self.plan.areas
-            }
-            area_of = self.plan.area_of
-            seats = [
-                {
-                    "seat": name,
-                    "area": area_of(seat).name,
-                    "status": "taken" if self.is_taken(seat) else "free",
-                    "tiers": tiers[area_of(seat).number],
-                }
-                for seat, name in enumerate(self.plan.names())
-            ]
-            revision, encoded = (
-                self.revision,
-                msgspec.json.encode({"revision": self.revision, "seats": seats}),
-            )
+            parts: list[bytes] = []
+            taken = self.taken
+            for area, heads in zip(self.plan.areas, self._readable_heads, strict=True):
+                tiers = msgspec.json.encode([tier.name for tier in self.show.tiers_of(area.number)])
+                tails = (b'free","tiers":%b}' % tiers, b'taken","tiers":%b}' % tiers)
+                parts += [
+                    head + tails[taken[seat >> 3] >> (seat & 7) & 1]
+                    for seat, head in enumerate(heads, area.first)
+                ]
+            revision = self.revision
+            encoded = b'{"revision":%d,"seats":[%b]}' % (revision, b",".join(parts))
             self._readable = (revision, encoded, now)
         return revision, encoded
 
     def apply(self, change: Change) -> bool:
         """Takes a change in, in the order of revisions; False when changes before it are missing for too long."""
-        if change.revision <= self.revision:
-            return True
-        if change.revision > self.revision + 1:
-            if not self._early:
-                self._early_since = clock.monotonic()
-            self._early[change.revision] = change
-            late = clock.monotonic() - self._early_since > GAP_SECONDS
-            return not late and len(self._early) <= PENDING_CHANGES_MAX
-        following: Change | None = change
-        while following is not None:
+        ready = self._order.take(change)
+        for following in ready:
             for seat in following.freed:
                 self.taken[seat >> 3] &= ~(1 << (seat & 7))
             for seat in following.taken:
                 self.taken[seat >> 3] |= 1 << (seat & 7)
-            self.revision = following.revision
             self.left = list(following.left)
-            following = self._early.pop(self.revision + 1, None)
-        self._early_since = clock.monotonic()
-        self.checked_at = clock.monotonic()
-        return True
+        if ready:
+            self.checked_at = clock.monotonic()
+        return not self._order.is_stuck()
 
 
-# Hears of each change of a show that it watches; None: changes were missed, read the view again.
-Watcher = Callable[[View, Change | None], None]
+# Hears each change of a show that it watches, in order; a View: changes were missed, and this is how the show stands.
+Watcher = Callable[[Change | View], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    order: _Order
+    watchers: set[Watcher] = field(default_factory=set)
+    owed: int | None = None
+
+    def tell(self, news: Iterable[Change | View]) -> None:
+        for item in news:
+            for watcher in tuple(self.watchers):
+                watcher(item)
+
+
+@dataclass(slots=True, eq=False)
+class _Loading:
+    task: "asyncio.Task[View]"
+    heard: list[Change] = field(default_factory=list)
 
 
 class Views:
@@ -155,8 +247,9 @@ class Views:
         self._broadcast = broadcast
         self._settings = settings
         self._views: OrderedDict[ShowId, View] = OrderedDict()
-        self._loading: dict[ShowId, asyncio.Task[View]] = {}
-        self._watchers: dict[ShowId, set[Watcher]] = {}
+        self._loading: dict[ShowId, _Loading] = {}
+        self._checking: dict[ShowId, asyncio.Task[None]] = {}
+        self._watched: dict[ShowId, _Watched] = {}
         self._stop_hearing = broadcast.subscribe(TOPIC, self._heard)
 
     async def get(self, show_id: ShowId) -> View:
@@ -168,10 +261,9 @@ class Views:
             return await self._load(show_id)
         self._views.move_to_end(show_id)
         now = view.asked_at = clock.monotonic()
-        # Twice the interval, because keep_fresh looks once per interval and takes a moment.
-        if now - view.checked_at > 2 * self._settings.availability_seconds:
+        if now - view.checked_at > self._settings.availability_seconds:
             _from_database.inc()
-            await self._check([show_id])
+            await self._check_once(show_id)
             return self._views.get(show_id) or await self._load(show_id)
         _from_memory.inc()
         return view
@@ -180,10 +272,12 @@ class Views:
         """The view if this process has one, however old."""
         return self._views.get(show_id)
 
-    async def refresh(self, show_id: ShowId) -> View:
-        """The view as the database has it now, terms included. Raises ShowNotFound and Busy."""
-        self._views.pop(show_id, None)
-        return await self._load(show_id)
+    async def renewed(self, view: View) -> View:
+        """The view that takes the place of one that proved to be behind, terms included. Raises ShowNotFound, Busy."""
+        show_id = view.show.show_id
+        if self._views.get(show_id) is view:
+            self._forget(show_id)
+        return await self.get(show_id)
 
     def changed(self, show_id: ShowId, change: Change) -> None:
         """Tells this process and all others of a committed change."""
@@ -195,63 +289,115 @@ class Views:
         self._forget(show_id)
         self._broadcast.publish(TOPIC, [str(show_id)])
 
-    def watch(self, show_id: ShowId, watcher: Watcher) -> Callable[[], None]:
-        """Calls `watcher` for every change of the show from now on; returns what ends it."""
-        self._watchers.setdefault(show_id, set()).add(watcher)
+    def watch(self, view: View, watcher: Watcher) -> Callable[[], None]:
+        """Calls `watcher` for every change of the show behind `view`, in order; returns what ends it.
+
+        It is called in the middle of a claim's answer, so it must be quick and must not raise.
+        """
+        show_id = view.show.show_id
+        watched = self._watched.setdefault(show_id, _Watched(_Order(view.revision)))
+        watched.watchers.add(watcher)
 
         def stop() -> None:
-            watchers = self._watchers.get(show_id, set())
-            watchers.discard(watcher)
-            if not watchers:
-                self._watchers.pop(show_id, None)
+            watched.watchers.discard(watcher)
+            if not watched.watchers and self._watched.get(show_id) is watched:
+                del self._watched[show_id]
 
         return stop
 
     async def keep_fresh(self) -> None:
-        """Looks at the heads of all views in use, once; what `Office` does every `availability_seconds`."""
+        """Looks at the heads of all views in use and of all shows watched, once; what `Office` does all the time."""
         now = clock.monotonic()
-        used = [
-            show_id
-            for show_id, view in self._views.items()
-            if now - view.asked_at < IDLE_SECONDS or show_id in self._watchers
-        ]
+        used = {show_id for show_id, view in self._views.items() if now - view.asked_at < IDLE_SECONDS}
+        used.update(self._watched)
         if used:
-            await self._check(used)
+            await self._check(list(used), patient=True)
 
     def close(self) -> None:
         """Stops hearing of changes."""
         self._stop_hearing()
-        for task in self._loading.values():
+        for task in (*(loading.task for loading in self._loading.values()), *self._checking.values()):
             task.cancel()
 
-    async def _check(self, shows: list[ShowId]) -> None:
+    async def _check_once(self, show_id: ShowId) -> None:
+        """One look for all who ask at once for a view that nobody kept up to date."""
+        task = self._checking.get(show_id)
+        if task is None:
+            task = asyncio.create_task(self._check([show_id]), name=f"check view {show_id}")
+            self._checking[show_id] = task
+            task.add_done_callback(lambda done: self._checked(show_id, done))
+        await asyncio.shield(task)
+
+    def _checked(self, show_id: ShowId, task: "asyncio.Task[None]") -> None:
+        self._checking.pop(show_id, None)
+        if not task.cancelled():
+            task.exception()
+
+    async def _check(self, shows: list[ShowId], *, patient: bool = False) -> None:
+        """Forgets the views that have fallen behind, and has the watchers of shows that have catch up.
+
+        A change is on its way for a moment after its commit. With `patient`, for looks that follow one another, a show
+        is behind when it has not come as far as the last look saw.
+        """
         asked = clock.monotonic()
         heads = {row["show_id"]: row for row in await self._db.rows(sql.heads, shows)}
+        lost = []
         for show_id in shows:
-            view, head = self._views.get(show_id), heads.get(show_id)
-            if view is None:
-                continue
-            if head is not None and head["terms"] == view.show.version and head["revision"] <= view.revision:
-                view.checked_at = max(view.checked_at, asked)
-            else:
+            view, watched, head = self._views.get(show_id), self._watched.get(show_id), heads.get(show_id)
+            if head is None:
                 self._forget(show_id)
-        for show_id in [s for s in shows if s in self._watchers and s not in self._views and s in heads]:
-            self._tell(await self._load(show_id), None)
+                continue
+            if view is not None:
+                if head["terms"] != view.show.version or _is_behind(
+                    view, view.revision, head["revision"], patient=patient
+                ):
+                    self._forget(show_id)
+                elif view.owed is None:
+                    view.checked_at = max(view.checked_at, asked)
+            # Only regular looks count, for two that are close together would see the same change on its way.
+            if (
+                watched is not None
+                and patient
+                and _is_behind(watched, watched.order.revision, head["revision"], patient=True)
+            ):
+                lost.append((show_id, head["revision"]))
+        for start in range(0, len(lost), LOADS_AT_ONCE):
+            await asyncio.gather(*(self._catch_up(*pair) for pair in lost[start : start + LOADS_AT_ONCE]))
+
+    async def _catch_up(self, show_id: ShowId, revision: int) -> None:
+        view = self._views.get(show_id)
+        try:
+            if view is None or view.revision < revision:
+                self._forget(show_id)
+                view = await self._load(show_id)
+        except Refusal as refusal:
+            log.warning("watchers not told", show_id=str(show_id), error=str(refusal))
+            return
+        watched = self._watched.get(show_id)
+        if watched is not None and watched.order.revision < view.revision:
+            ready = watched.order.skip_to(view.revision)
+            watched.tell([view, *ready])
 
     async def _load(self, show_id: ShowId) -> View:
-        task = self._loading.get(show_id)
-        if task is None:
-            task = asyncio.create_task(self._read(show_id), name=f"load view {show_id}")
-            self._loading[show_id] = task
-            task.add_done_callback(lambda done: self._loaded(show_id, done))
-        return await asyncio.shield(task)
+        loading = self._loading.get(show_id)
+        if loading is None:
+            loading = _Loading(asyncio.create_task(self._read(show_id), name=f"load view {show_id}"))
+            self._loading[show_id] = loading
+            loading.task.add_done_callback(lambda _: self._loaded(show_id, loading))
+        return await asyncio.shield(loading.task)
 
-    def _loaded(self, show_id: ShowId, task: "asyncio.Task[View]") -> None:
-        self._loading.pop(show_id, None)
-        if not task.cancelled() and task.exception() is None:
-            self._views[show_id] = task.result()
-            if len(self._views) > self._settings.views_max:
-                self._views.popitem(last=False)
+    def _loaded(self, show_id: ShowId, loading: _Loading) -> None:
+        failed = loading.task.cancelled() or loading.task.exception() is not None
+        if self._loading.get(show_id) is not loading:
+            return  # What it read was forgotten meanwhile: those who waited have it, nobody else gets it.
+        del self._loading[show_id]
+        if failed:
+            return
+        view = self._views[show_id] = loading.task.result()
+        for change in loading.heard:
+            view.apply(change)
+        if len(self._views) > self._settings.views_max:
+            self._views.popitem(last=False)
 
     async def _read(self, show_id: ShowId) -> View:
         for _ in range(3):
@@ -266,23 +412,18 @@ class Views:
         raise Busy("The show is being edited just now.")
 
     def _apply(self, show_id: ShowId, change: Change) -> None:
-        view = self._views.get(show_id)
-        if view is None:
-            return
-        before = view.revision
-        if not view.apply(change):
+        view, loading = self._views.get(show_id), self._loading.get(show_id)
+        if view is not None and not view.apply(change):
             self._forget(show_id)
-        elif view.revision == before + 1:
-            self._tell(view, change)
-        elif view.revision > before:
-            self._tell(view, None)
+        if loading is not None and len(loading.heard) < PENDING_CHANGES_MAX:
+            loading.heard.append(change)
+        watched = self._watched.get(show_id)
+        if watched is not None:
+            watched.tell(watched.order.take(change))
 
     def _forget(self, show_id: ShowId) -> None:
         self._views.pop(show_id, None)
-
-    def _tell(self, view: View, change: Change | None) -> None:
-        for watcher in tuple(self._watchers.get(view.show.show_id, ())):
-            watcher(view, change)
+        self._loading.pop(show_id, None)
 
     def _heard(self, message: Any | None) -> None:
         if message is None:
@@ -294,3 +435,9 @@ class Views:
             self._forget(show_id)
         else:
             self._apply(show_id, Change(*message[1:]))
+
+
+def _is_behind(known: View | _Watched, revision: int, head: int, *, patient: bool) -> bool:
+    """Whether changes up to `head` are missing; with `patient`, whether some of them were missing at the last look."""
+    owed, known.owed = known.owed, head if head > revision else None
+    return owed is not None and revision < owed if patient else head > revision

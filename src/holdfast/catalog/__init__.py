@@ -7,6 +7,8 @@ shows (show.created, show.changed) are announced by booking, which opens and edi
 
 from holdfast.catalog.plan import (
     Area,
+    AreaName,
+    AreaRecord,
     AreaSpec,
     Plan,
     RowSpec,
@@ -17,6 +19,7 @@ from holdfast.catalog.plan import (
     simple,
 )
 from holdfast.catalog.shows import (
+    YEARS,
     CapacityFixed,
     Show,
     ShowEdit,
@@ -30,6 +33,7 @@ from holdfast.catalog.shows import (
     areas_of_many,
     create_show,
     edit_show,
+    last_to_start,
     list_shows,
     lock_show,
     plan_of,
@@ -38,11 +42,13 @@ from holdfast.catalog.shows import (
 from holdfast.catalog.templates import House, appointments, bus_trips, demo_theatre, slots, theatre, timetable
 from holdfast.catalog.venues import (
     Layout,
+    LayoutHead,
     LayoutNotFound,
     LayoutSpec,
     Venue,
     VenueNotFound,
     VenueSpec,
+    Zone,
     create_layout,
     create_venue,
     edit_venue,
@@ -52,14 +58,19 @@ from holdfast.catalog.venues import (
     printable,
     revise_layout,
     venue_by_id,
+    zone,
 )
 
 __all__ = [
+    "YEARS",
     "Area",
+    "AreaName",
+    "AreaRecord",
     "AreaSpec",
     "CapacityFixed",
     "House",
     "Layout",
+    "LayoutHead",
     "LayoutNotFound",
     "LayoutSpec",
     "Plan",
@@ -78,6 +89,7 @@ __all__ = [
     "Venue",
     "VenueNotFound",
     "VenueSpec",
+    "Zone",
     "appointments",
     "areas_of_many",
     "build",
@@ -88,6 +100,7 @@ __all__ = [
     "demo_theatre",
     "edit_show",
     "edit_venue",
+    "last_to_start",
     "layout_by_id",
     "layout_json",
     "list_layouts",
@@ -103,4 +116,5 @@ __all__ = [
     "theatre",
     "timetable",
     "venue_by_id",
+    "zone",
 ]

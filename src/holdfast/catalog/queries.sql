@@ -36,6 +36,13 @@ select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t
    and ($7::text is null or s.status = $7)
  order by s.start_time, s.show_id limit $8;
 
+-- name: last_to_start
+-- The shows with the latest start, those apart that are not public yet or not sold any more.
+select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t.show_id = s.show_id order by t.tier) as tiers
+  from shows s
+ where s.status not in ('draft', 'closed', 'cancelled') and ($1::uuid is null or s.organizer_id = $1)
+ order by s.start_time desc, s.show_id desc limit $2;
+
 -- name: areas_of
 select area, name, kind, capacity from areas where show_id = $1;
 
@@ -53,11 +60,23 @@ update shows set name = $2, start_time = $3, timezone = $4, status = $5, hold_se
  where show_id = $1
 returning version, updated_at;
 
--- name: set_area
-update areas set name = $3, capacity = $4 where show_id = $1 and area = $2;
+-- name: free_area_names
+-- Takes areas out of each other's way before they get new names. No area has such a name, for it cannot be printed.
+update areas set name = chr(31) || area where show_id = $1 and area = any ($2::smallint[]);
 
--- name: set_tier
-update tiers set name = $3, amount = $4 where show_id = $1 and tier = $2;
+-- name: set_areas
+update areas a set name = n.name, capacity = n.capacity
+  from unnest($2::smallint[], $3::text[], $4::int[]) n(area, name, capacity)
+ where a.show_id = $1 and a.area = n.area;
+
+-- name: free_tier_names
+-- As free_area_names.
+update tiers set name = chr(31) || tier where show_id = $1 and tier = any ($2::smallint[]);
+
+-- name: set_tiers
+update tiers t set name = n.name, amount = n.amount
+  from unnest($2::smallint[], $3::text[], $4::bigint[]) n(tier, name, amount)
+ where t.show_id = $1 and t.tier = n.tier;
 
 -- name: insert_venue
 insert into venues (venue_id, organizer_id, name, address, timezone) values ($1, $2, $3, $4, $5) returning *;
@@ -78,8 +97,13 @@ insert into layouts (layout_id, layout_version, venue_id, organizer_id, name, pl
 values ($1, $2, $3, $4, $5, $6, $7) returning *;
 
 -- name: lock_layout
--- The newest version, locked so that two new versions take turns.
-select * from layouts where layout_id = $1 and organizer_id = $2 order by layout_version desc limit 1 for no key update;
+-- Locks the first version, which is always there, so that whoever adds a version waits for the one before.
+select layout_version from layouts where layout_id = $1 and organizer_id = $2 and layout_version = 1 for no key update;
+
+-- name: layout_newest
+-- What is known of the newest version, without its plan.
+select layout_id, layout_version, venue_id, organizer_id, name, seats, created_at from layouts
+ where layout_id = $1 and organizer_id = $2 order by layout_version desc limit 1;
 
 -- name: layout_version
 -- A version of a layout; the newest when $3 is null.
@@ -87,6 +111,7 @@ select * from layouts where layout_id = $1 and organizer_id = $2 and ($3::int is
  order by layout_version desc limit 1;
 
 -- name: list_layouts
--- The newest version of each layout of a venue.
-select distinct on (layout_id) * from layouts where venue_id = $1 and organizer_id = $2 and layout_id > $3
+-- The newest version of each layout of a venue, without the plans: a page of them could be a gigabyte.
+select distinct on (layout_id) layout_id, layout_version, venue_id, organizer_id, name, seats, created_at
+  from layouts where venue_id = $1 and organizer_id = $2 and layout_id > $3
  order by layout_id, layout_version desc limit $4;

@@ -4,7 +4,8 @@ What an edit changes are the terms of sale; who has which place is booking's. Ev
 say under which version they were priced, so that nobody buys by terms that have gone.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -13,8 +14,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from holdfast.catalog.plan import AreaName, AreaSpecs, Plan, TotalSeats, build, simple
-from holdfast.catalog.venues import Layout, layout_by_id, printable, venue_by_id, zone
+from holdfast.catalog.plan import AreaName, AreaRecord, AreaSpecs, Plan, TotalSeats, build, simple
+from holdfast.catalog.venues import Layout, Zone, layout_by_id, printable, venue_by_id, zone
 from holdfast.platform.db import Database, Record, Transaction, load_queries
 from holdfast.platform.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from holdfast.platform.ids import LayoutId, OrganizerId, ShowId, VenueId, new_id
@@ -25,6 +26,7 @@ sql = load_queries(__file__)
 
 TIERS_MAX = 1000
 YEARS = (1970, 2999)
+_NOT_YET = datetime.min.replace(tzinfo=UTC)
 
 
 class ShowNotFound(NotFound):
@@ -71,12 +73,15 @@ class TierSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A price for places of an area, by the area's name."""
 
     name: Name
-    area: Name
+    area: AreaName
     amount: Amount
 
 
 class ShowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A show as an organizer asks for it. One of `areas`, `total_seats` and `layout_id` says what there is to sell."""
+    """A show as an organizer asks for it. One of `areas`, `total_seats` and `layout_id` says what there is to sell.
+
+    The time zone is that of the layout's venue, else UTC, unless it is given.
+    """
 
     name: Name
     start_time: Moment
@@ -86,9 +91,7 @@ class ShowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     layout_version: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     focal: tuple[float, float] | None = None
     tiers: Annotated[list[TierSpec], Meta(max_length=TIERS_MAX)] = []
-    timezone: Annotated[str, Meta(max_length=64, description="IANA name; the venue's, else UTC.")] | None = (
-        None
-    )
+    timezone: Zone | None = None
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3)] = "EUR"
     hold_seconds: HoldSeconds | None = None
     hold_seconds_max: HoldSecondsMax | None = None
@@ -113,16 +116,16 @@ class TierEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     id: Annotated[int, Meta(ge=1, le=TIERS_MAX)] | None = None
     name: Name | None = None
-    area: Name | None = None
+    area: AreaName | None = None
     amount: Amount | None = None
 
 
 class ShowEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What an edit changes; a field that is not sent stays as it is."""
+    """What an edit changes; a field that is not sent stays as it is. Areas and tiers that are not named stay, too."""
 
     name: Name | UnsetType = UNSET
     start_time: Moment | UnsetType = UNSET
-    timezone: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
+    timezone: Zone | UnsetType = UNSET
     status: Status | UnsetType = UNSET
     hold_seconds: HoldSeconds | UnsetType = UNSET
     hold_seconds_max: HoldSecondsMax | UnsetType = UNSET
@@ -200,7 +203,9 @@ async def create_show(
 ) -> tuple[Show, Plan]:
     """Writes a new show with its areas, seats and tiers. Raises Invalid, and LayoutNotFound for an unknown layout."""
     plan, layout = await _plan_for(tx, organizer_id, spec)
-    hold_seconds = spec.hold_seconds or settings.hold_seconds
+    hold_seconds = spec.hold_seconds or min(
+        settings.hold_seconds, spec.hold_seconds_max or settings.hold_seconds
+    )
     show = Show(
         show_id=ShowId(new_id()),
         organizer_id=organizer_id,
@@ -209,7 +214,7 @@ async def create_show(
         layout_version=layout.version if layout else None,
         name=printable(spec.name, "/name"),
         start_time=_moment(spec.start_time, "/start_time"),
-        timezone=zone(spec.timezone or "UTC") if spec.timezone or not layout else await _zone_of(tx, layout),
+        timezone=zone(spec.timezone) if spec.timezone else await _zone_of(tx, layout),
         status=spec.status,
         currency=_currency(spec.currency),
         hold_seconds=hold_seconds,
@@ -222,11 +227,11 @@ async def create_show(
         focus_x=plan.focal[0],
         focus_y=plan.focal[1],
         version=1,
-        created_at=datetime.min,
-        updated_at=datetime.min,
+        created_at=_NOT_YET,
+        updated_at=_NOT_YET,
         tiers=_tiers(spec.tiers, plan),
     )
-    _check_terms(show)
+    _check_terms(show, spec)
     written = await tx.row(
         sql.insert_show, show.show_id, organizer_id, show.venue_id, show.layout_id, show.layout_version, show.name,
         show.start_time, show.timezone, show.status, show.currency, show.hold_seconds, show.hold_seconds_max,
@@ -241,9 +246,7 @@ async def create_show(
         ("show_id", "area", "row_number", "label", "first_seat", "numbers", "xs", "ys", "gap_after"),
         [(show.show_id, *row, gaps) for row, gaps in zip(plan.to_rows(), _gaps(plan), strict=True)],
     )
-    if show.tiers:
-        columns = zip(*((t.tier, t.area, t.name, t.amount) for t in show.tiers), strict=True)
-        await tx.execute(sql.insert_tiers, show.show_id, *map(list, columns))
+    await _insert_tiers(tx, show.show_id, show.tiers)
     return replace(show, created_at=written["created_at"], updated_at=written["updated_at"]), plan
 
 
@@ -273,6 +276,11 @@ async def list_shows(db: Database, wanted: ShowFilter, limit: int) -> list[Show]
     return [_show(row) for row in rows]
 
 
+async def last_to_start(db: Database, organizer_id: OrganizerId | None, limit: int) -> list[Show]:
+    """The shows with the latest start, the latest first; of one organizer or of all. Not drafts, nor ended sales."""
+    return [_show(row) for row in await db.rows(sql.last_to_start, organizer_id, limit)]
+
+
 async def areas_of_many(
     db: Database, shows: Sequence[ShowId]
 ) -> dict[ShowId, list[tuple[int, str, str, int]]]:
@@ -290,9 +298,9 @@ async def lock_show(tx: Transaction, show_id: ShowId) -> Show | None:
 
 
 async def edit_show(
-    tx: Transaction, show: Show, plan: Plan, edit: ShowEdit, version: int | None
-) -> tuple[Show, dict[int, int]]:
-    """Applies an edit to a show that `lock_show` gave; (the new show, the new capacities by area).
+    tx: Transaction, show: Show, edit: ShowEdit, version: int | None
+) -> tuple[Show, list[AreaRecord]]:
+    """Applies an edit to a show that `lock_show` gave; (the new show, the areas whose capacity changed).
 
     The caller has the stock follow. Raises PreconditionFailed when `version` is given and has gone, StatusStep,
     CapacityFixed and Invalid.
@@ -303,16 +311,20 @@ async def edit_show(
         allowed = ", ".join(sorted(STEPS[show.status])) or "none"
         raise StatusStep(f"From {show.status} a show goes to: {allowed}.", status_now=show.status)
     changed = _edited(show, edit)
-    _check_terms(changed)
-    capacities = await _edit_areas(tx, show.show_id, plan, edit.areas)
-    tiers = await _edit_tiers(tx, changed, plan, edit.tiers)
+    _check_terms(changed, edit)
+    before = {row["area"]: tuple(row) for row in await tx.rows(sql.areas_of, show.show_id)}
+    areas = _edited_areas(before, edit.areas)
+    tiers = _edited_tiers(show.tiers, areas, edit.tiers)
+    await _write_areas(tx, show.show_id, before, areas)
+    await _write_tiers(tx, show, tiers)
     row = await tx.row(
         sql.update_show, show.show_id, changed.name, changed.start_time, changed.timezone, changed.status,
         changed.hold_seconds, changed.hold_seconds_max, changed.max_places_per_booking, changed.max_places_per_buyer,
         changed.sale_opens_at, changed.sale_closes_at, changed.orphans,
     )  # fmt: skip
     assert row is not None
-    return replace(changed, tiers=tiers, version=row["version"], updated_at=row["updated_at"]), capacities
+    resized = [area for number, area in areas.items() if area[3] != before[number][3]]
+    return replace(changed, tiers=tiers, version=row["version"], updated_at=row["updated_at"]), resized
 
 
 async def _plan_for(tx: Transaction, organizer_id: OrganizerId, spec: ShowSpec) -> tuple[Plan, Layout | None]:
@@ -321,6 +333,8 @@ async def _plan_for(tx: Transaction, organizer_id: OrganizerId, spec: ShowSpec) 
         raise Invalid(
             "Give one of areas, total_seats and layout_id.", pointer=f"/{given[1]}" if given else ""
         )
+    if spec.focal is not None and spec.areas is None:
+        raise Invalid("The focal point comes with areas; here it is known already.", pointer="/focal")
     if spec.layout_id is not None:
         layout = await layout_by_id(tx, organizer_id, LayoutId(spec.layout_id), spec.layout_version)
         return layout.plan(), layout
@@ -332,7 +346,9 @@ async def _plan_for(tx: Transaction, organizer_id: OrganizerId, spec: ShowSpec) 
     return simple(spec.total_seats), None
 
 
-async def _zone_of(tx: Transaction, layout: Layout) -> str:
+async def _zone_of(tx: Transaction, layout: Layout | None) -> str:
+    if layout is None:
+        return "UTC"
     return (await venue_by_id(tx, layout.organizer_id, layout.venue_id)).timezone
 
 
@@ -369,66 +385,103 @@ def _edited(show: Show, edit: ShowEdit) -> Show:
     return changed
 
 
-async def _edit_areas(
-    tx: Transaction, show_id: ShowId, plan: Plan, edits: Sequence[AreaEdit]
-) -> dict[int, int]:
-    names = {area.number: area.name for area in plan.areas}
-    capacities: dict[int, int] = {}
+def _edited_areas(before: Mapping[int, AreaRecord], edits: Sequence[AreaEdit]) -> dict[int, AreaRecord]:
+    """All areas as they are to be. Names are compared when all are known, so that two areas may swap theirs."""
+    areas = dict(before)
     for i, edit in enumerate(edits):
-        if edit.id not in names:
+        if edit.id not in before:
             raise Invalid("The show has no such area.", pointer=f"/areas/{i}/id")
-        area = plan.areas[edit.id - 1]
-        if edit.capacity not in (None, area.capacity):
-            if area.kind == "seated":
-                raise CapacityFixed(pointer=f"/areas/{i}/capacity")
-            assert edit.capacity is not None
-            capacities[edit.id] = edit.capacity
+        if any(edit.id == other.id for other in edits[:i]):
+            raise Invalid("This area is edited twice.", pointer=f"/areas/{i}/id")
+        number, name, kind, capacity = before[edit.id]
+        if edit.capacity is not None and edit.capacity != capacity and kind == "seated":
+            raise CapacityFixed(errors=[{"pointer": f"/areas/{i}/capacity", "detail": CapacityFixed.title}])
         if edit.name is not None:
-            names[edit.id] = printable(edit.name, f"/areas/{i}/name")
-            if list(names.values()).count(edit.name) > 1:
-                raise Invalid("The show has an area of this name already.", pointer=f"/areas/{i}/name")
-        await tx.execute(
-            sql.set_area, show_id, edit.id, names[edit.id], capacities.get(edit.id, area.capacity)
-        )
-    return capacities
+            name = printable(edit.name, f"/areas/{i}/name")
+        areas[edit.id] = (number, name, kind, edit.capacity or capacity)
+    names = [name for _, name, _, _ in areas.values()]
+    for i, edit in enumerate(edits):
+        if names.count(areas[edit.id][1]) > 1:
+            raise Invalid("The show has an area of this name already.", pointer=f"/areas/{i}/name")
+    return areas
 
 
-async def _edit_tiers(tx: Transaction, show: Show, plan: Plan, edits: Sequence[TierEdit]) -> tuple[Tier, ...]:
-    tiers = {tier.tier: tier for tier in show.tiers}
+def _edited_tiers(
+    before: Sequence[Tier], areas: Mapping[int, AreaRecord], edits: Sequence[TierEdit]
+) -> tuple[Tier, ...]:
+    """All tiers as they are to be; new ones name their area as the edit leaves it."""
+    numbers = {name: number for number, name, _, _ in areas.values()}
+    tiers = {tier.tier: tier for tier in before}
+    edited: dict[int, int] = {}
     for i, edit in enumerate(edits):
         at = f"/tiers/{i}"
-        if edit.id is not None:
-            old = tiers.get(edit.id)
-            if old is None:
-                raise Invalid("The show has no such tier.", pointer=f"{at}/id")
-            if edit.area is not None:
-                raise Invalid("A tier stays with its area.", pointer=f"{at}/area")
-            name = printable(edit.name, f"{at}/name") if edit.name is not None else old.name
-            new = Tier(old.tier, old.area, name, old.amount if edit.amount is None else edit.amount)
-        else:
-            area = plan.area(edit.area) if edit.area is not None else None
-            if area is None or edit.name is None or edit.amount is None:
+        name = printable(edit.name, f"{at}/name") if edit.name is not None else None
+        if edit.id is None:
+            area = numbers.get(edit.area) if edit.area is not None else None
+            if area is None or name is None or edit.amount is None:
                 raise Invalid("A new tier needs a name, an area of the show and an amount.", pointer=at)
             if len(tiers) >= TIERS_MAX:
                 raise Invalid(f"A show has at most {TIERS_MAX} tiers.", pointer=at)
-            new = Tier(
-                max(tiers, default=0) + 1, area.number, printable(edit.name, f"{at}/name"), edit.amount
-            )
-        if any(t.area == new.area and t.name == new.name and t.tier != new.tier for t in tiers.values()):
-            raise Invalid("This area has a tier of this name already.", pointer=f"{at}/name")
-        if edit.id is not None:
-            await tx.execute(sql.set_tier, show.show_id, new.tier, new.name, new.amount)
+            new = Tier(max(tiers, default=0) + 1, area, name, edit.amount)
         else:
-            await tx.execute(sql.insert_tiers, show.show_id, [new.tier], [new.area], [new.name], [new.amount])
+            old = tiers.get(edit.id)
+            if old is None:
+                raise Invalid("The show has no such tier.", pointer=f"{at}/id")
+            if edit.id in edited:
+                raise Invalid("This tier is edited twice.", pointer=f"{at}/id")
+            if edit.area is not None:
+                raise Invalid("A tier stays with its area.", pointer=f"{at}/area")
+            new = Tier(
+                old.tier, old.area, name or old.name, old.amount if edit.amount is None else edit.amount
+            )
         tiers[new.tier] = new
+        edited[new.tier] = i
+    counted = Counter((tier.area, tier.name) for tier in tiers.values())
+    for number, i in edited.items():
+        if counted[tiers[number].area, tiers[number].name] > 1:
+            raise Invalid("This area has a tier of this name already.", pointer=f"/tiers/{i}/name")
     return tuple(tiers[number] for number in sorted(tiers))
 
 
-def _check_terms(show: Show) -> None:
+async def _write_areas(
+    tx: Transaction, show_id: ShowId, before: Mapping[int, AreaRecord], areas: Mapping[int, AreaRecord]
+) -> None:
+    changed = [area for number, area in areas.items() if area != before[number]]
+    if not changed:
+        return
+    renamed = [area[0] for area in changed if area[1] != before[area[0]][1]]
+    if renamed:
+        await tx.execute(sql.free_area_names, show_id, renamed)
+    numbers, names, _, capacities = zip(*changed, strict=True)
+    await tx.execute(sql.set_areas, show_id, list(numbers), list(names), list(capacities))
+
+
+async def _write_tiers(tx: Transaction, show: Show, tiers: Sequence[Tier]) -> None:
+    before = {tier.tier: tier for tier in show.tiers}
+    changed = [tier for tier in tiers if tier.tier in before and tier != before[tier.tier]]
+    renamed = [tier.tier for tier in changed if tier.name != before[tier.tier].name]
+    if renamed:
+        await tx.execute(sql.free_tier_names, show.show_id, renamed)
+    if changed:
+        columns = [[t.tier for t in changed], [t.name for t in changed], [t.amount for t in changed]]
+        await tx.execute(sql.set_tiers, show.show_id, *columns)
+    await _insert_tiers(tx, show.show_id, [tier for tier in tiers if tier.tier not in before])
+
+
+async def _insert_tiers(tx: Transaction, show_id: ShowId, tiers: Sequence[Tier]) -> None:
+    if tiers:
+        columns = zip(*((t.tier, t.area, t.name, t.amount) for t in tiers), strict=True)
+        await tx.execute(sql.insert_tiers, show_id, *map(list, columns))
+
+
+def _check_terms(show: Show, said: ShowSpec | ShowEdit) -> None:
+    """Raises Invalid for terms that contradict one another, pointing to the one that was sent."""
     if show.hold_seconds > show.hold_seconds_max:
-        raise Invalid("The hold time is more than the longest hold in all.", pointer="/hold_seconds")
+        at = "/hold_seconds" if isinstance(said.hold_seconds, int) else "/hold_seconds_max"
+        raise Invalid("The hold time is more than the longest hold in all.", pointer=at)
     if show.sale_opens_at and show.sale_closes_at and show.sale_opens_at >= show.sale_closes_at:
-        raise Invalid("The sale closes before it opens.", pointer="/sale_closes_at")
+        at = "/sale_closes_at" if isinstance(said.sale_closes_at, datetime) else "/sale_opens_at"
+        raise Invalid("The sale closes before it opens.", pointer=at)
 
 
 def _currency(code: str) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from holdfast.catalog.plan import AreaSpecs, Plan, build
-from holdfast.platform.db import Database, Record, Transaction, UniqueViolation, load_queries
+from holdfast.platform.db import Database, Record, Transaction, load_queries
 from holdfast.platform.errors import Invalid, NotFound, PreconditionFailed
 from holdfast.platform.ids import LayoutId, OrganizerId, VenueId, new_id
 
@@ -61,9 +61,9 @@ class Venue:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """One version of a layout; `spec` is the plan as it was given."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutHead:
+    """What is known of a version of a layout without reading its plan."""
 
     layout_id: LayoutId
     version: int
@@ -71,8 +71,14 @@ class Layout:
     organizer_id: OrganizerId
     name: str
     seats: int
-    spec: LayoutSpec
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout(LayoutHead):
+    """One version of a layout; `spec` is the plan as it was given."""
+
+    spec: LayoutSpec
 
     def plan(self) -> Plan:
         """The seating that shows are built from."""
@@ -133,18 +139,17 @@ async def revise_layout(
 ) -> Layout:
     """Writes the next version of a layout; shows built from older ones keep theirs.
 
-    Raises LayoutNotFound, Invalid, and PreconditionFailed when `version` is not the newest or another came first.
+    Raises LayoutNotFound, Invalid, and PreconditionFailed when `version` is not the newest.
     """
-    row = await tx.row(sql.lock_layout, layout_id, organizer_id)
-    if row is None:
+    if await tx.value(sql.lock_layout, layout_id, organizer_id) is None:
         raise LayoutNotFound
-    newest = _layout(row)
-    if version is not None and version != newest.version:
-        raise PreconditionFailed(f"The layout is at version {newest.version}.")
-    try:
-        return await _write_layout(tx, organizer_id, newest.venue_id, layout_id, newest.version + 1, spec)
-    except UniqueViolation:
-        raise PreconditionFailed from None
+    # A statement of its own, because it must see what the one who held the lock has written.
+    row = await tx.row(sql.layout_newest, layout_id, organizer_id)
+    assert row is not None
+    newest = row["layout_version"]
+    if version is not None and version != newest:
+        raise PreconditionFailed(f"The layout is at version {newest}.")
+    return await _write_layout(tx, organizer_id, row["venue_id"], layout_id, newest + 1, spec)
 
 
 async def layout_by_id(
@@ -159,11 +164,11 @@ async def layout_by_id(
 
 async def list_layouts(
     db: Database, organizer_id: OrganizerId, venue_id: VenueId, after: UUID, limit: int
-) -> list[Layout]:
-    """The newest version of up to `limit` layouts of a venue, behind `after`. Raises VenueNotFound."""
+) -> list[LayoutHead]:
+    """The newest version of up to `limit` layouts of a venue, behind `after`, oldest first. Raises VenueNotFound."""
     await venue_by_id(db, organizer_id, venue_id)
     rows = await db.rows(sql.list_layouts, venue_id, organizer_id, after, limit)
-    return [_layout(row) for row in rows]
+    return [LayoutHead(**_head(row)) for row in rows]
 
 
 def zone(name: str, pointer: str = "/timezone") -> str:
@@ -200,7 +205,16 @@ async def _write_layout(
 
 
 def _layout(row: Record) -> Layout:
-    return Layout(
-        row["layout_id"], row["layout_version"], row["venue_id"], row["organizer_id"], row["name"], row["seats"],
-        msgspec.convert(row["plan"], LayoutSpec), row["created_at"],
-    )  # fmt: skip
+    return Layout(**_head(row), spec=msgspec.convert(row["plan"], LayoutSpec))
+
+
+def _head(row: Record) -> dict[str, Any]:
+    return {
+        "layout_id": row["layout_id"],
+        "version": row["layout_version"],
+        "venue_id": row["venue_id"],
+        "organizer_id": row["organizer_id"],
+        "name": row["name"],
+        "seats": row["seats"],
+        "created_at": row["created_at"],
+    }

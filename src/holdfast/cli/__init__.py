@@ -1,7 +1,8 @@
 """The command line: `up` runs everything; `api`, `worker` and `migrate` run as separate processes; the rest looks after them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
@@ -47,7 +48,8 @@ def up(
     from holdfast.cli.up import run_up
 
     settings = _settings(host=host, port=port, data=str(data) if data else None, workers=workers)
-    raise typer.Exit(run_up(settings, demo=demo, reload=reload))
+    with _failures_told():
+        run_up(settings, demo=demo, reload=reload)
 
 
 @app.command()
@@ -61,7 +63,8 @@ def api(
 
     settings = _settings(host=host, port=port)
     _need_database(settings)
-    run(serve(settings, fd))
+    with _failures_told():
+        run(serve(settings, fd))
 
 
 @app.command()
@@ -71,7 +74,8 @@ def worker() -> None:
 
     settings = _settings()
     _need_database(settings)
-    run(work(settings))
+    with _failures_told():
+        run(work(settings))
 
 
 @app.command()
@@ -97,9 +101,9 @@ def migrate(
             applied = await migrate_.migrate(database, ("pre", "post") if phase == "all" else (phase,))  # type: ignore[arg-type]
             out.print("\n".join(applied) or "Nothing was missing.")
         except migrate_.MigrationError as error:
-            _fail(str(error))
+            _fail(str(error), 1)
 
-    _with_database(_settings(data=str(data) if data else None), work)
+    _with_database(_settings(data=str(data) if data else None), work, migrated=False)
 
 
 @app.command()
@@ -158,9 +162,9 @@ def document(
 
 @jobs_app.command("dead")
 def jobs_dead(
-    data: Data = None, limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50
+    data: Data = None, limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 50
 ) -> None:
-    """List dead letters, oldest first."""
+    """List dead letters, the latest first."""
     from holdfast.platform import jobs
 
     async def work(database: Any) -> None:
@@ -201,7 +205,7 @@ def _end_letter(job_id: UUID, data: Path | None, what: str, said: str) -> None:
     async def work(database: Any) -> None:
         async with database.transaction() as tx:
             if not await getattr(jobs, what)(tx, job_id):
-                _fail("There is no dead letter of this id.")
+                _fail("There is no dead letter with this id. `holdfast jobs dead` lists them.", 1)
         out.print(said)
 
     _with_database(_settings(data=str(data) if data else None), work)
@@ -226,26 +230,52 @@ def _need_database(settings: Settings) -> None:
         _fail("HOLDFAST_SECRET_KEY is not set. `holdfast up` makes one; here it is yours to give.")
 
 
-def _with_database(settings: Settings, work: Callable[[Any], Awaitable[None]]) -> None:
-    """Runs `work` on the database that the settings name, or on the embedded one, started for it when need be."""
+def _with_database(
+    settings: Settings, work: Callable[[Any], Awaitable[None]], *, migrated: bool = True
+) -> None:
+    """Runs `work` on the database that the settings name, or on the embedded one, started for it when need be.
+
+    `migrated`: it must exist and have the tables of this code.
+    """
     from holdfast.cli.installation import Installation, InstallationError
+    from holdfast.platform import migrate as migrate_
+    from holdfast.platform import telemetry
     from holdfast.platform.db import open_database
-    from holdfast.platform.errors import Busy
 
     async def run(effective: Settings) -> None:
         database = await open_database(effective)
         try:
+            if migrated and any(step.phase == "pre" for step in await migrate_.pending(database)):
+                raise InstallationError("The database is not up to date: `holdfast migrate` sees to it.")
             await work(database)
         finally:
             await database.close()
 
+    telemetry.configure_logs("error", "console")
+    with _failures_told(), Installation(settings, existing=migrated) as installation:
+        asyncio.run(run(installation.settings))
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """What a person can do something about is said in a sentence, with exit status 1. A bug keeps its traceback."""
+    from holdfast.cli.installation import InstallationError
+    from holdfast.platform.embedded import EmbeddedFailed
+    from holdfast.platform.errors import Busy
+    from holdfast.platform.migrate import MigrationError
+
     try:
-        with Installation(settings) as installation:
-            asyncio.run(run(installation.settings))
-    except (InstallationError, Busy) as error:
+        yield
+    except Busy as error:
+        because = str(error.__cause__ or "")
+        _fail(f"{error} ({because})" if because else str(error), 1)
+    except (InstallationError, EmbeddedFailed, MigrationError) as error:
+        _fail(str(error), 1)
+    except BadSetting as error:
         _fail(str(error))
 
 
-def _fail(message: str) -> NoReturn:
-    err.print(f"holdfast: {message}", style="red")
-    raise typer.Exit(2)
+def _fail(message: str, status: int = 2) -> NoReturn:
+    """Status 2 is for what was typed or set, 1 for what was found."""
+    err.print(f"holdfast: {message}", style="red", markup=False)
+    raise typer.Exit(status)

@@ -1,7 +1,6 @@
 """Shows to look at and to try things on: the demonstration that `up` begins with, and more of them by `seed`."""
 
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice
+from datetime import UTC, datetime, time, timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,6 +9,7 @@ from holdfast import booking, catalog
 from holdfast.accounts import Member, first_owner
 from holdfast.booking import Asker, BlockSpec, ClaimRequest, Office
 from holdfast.catalog import House, SeatedAreaSpec, ShowSpec, StandingAreaSpec, TierSpec
+from holdfast.cli.installation import InstallationError
 from holdfast.platform import clock
 from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.cache import Cache
@@ -76,11 +76,13 @@ async def seed_more(
     bookings: int,
     template: str,
 ) -> None:
-    """Makes `shows` shows of about `seats` seats by the template, and `bookings` old bookings; says what it made."""
+    """Makes `shows` shows of about `seats` seats by the template, and `bookings` old bookings; says what it made.
+
+    Raises InstallationError when there is nobody whose shows they could be.
+    """
     owner = await first_owner(database)
     if owner is None:
-        out.print("There is no organizer yet. Start `holdfast up` once.")
-        return
+        raise InstallationError("There is no organizer yet: `holdfast up` makes the first.")
     office = _office(database, settings)
     with Progress(
         TextColumn("{task.description}"),
@@ -89,18 +91,18 @@ async def seed_more(
         TimeRemainingColumn(),
         console=out,
     ) as progress:
-        if shows:
-            task = progress.add_task("shows", total=shows)
-            for spec in islice(_series(template, shows, seats), shows):
-                show_id = await _open(office, owner.organizer_id, spec)
-                progress.advance(task)
-            out.print(f"The last show is {show_id}.")
+        series = _series(template, shows, seats)[:shows]
+        task = progress.add_task("shows", total=len(series))
+        for spec in series:
+            show_id = await _open(office, owner.organizer_id, spec)
+            progress.advance(task)
+        out.print(f"{len(series)} made; the last is {series[-1].name}, {show_id}.")
         if bookings:
             await _history(database, office, owner.organizer_id, bookings, progress)
 
 
 def _series(template: str, shows: int, seats: int) -> "list[ShowSpec]":
-    start = datetime.combine(date.today() + timedelta(days=30), time(19, 30), UTC)
+    start = datetime.combine((clock.now() + timedelta(days=30)).date(), time(19, 30), UTC)
     match template:
         case "theatre":
             rows = min(48, max(1, round(seats / 24)))

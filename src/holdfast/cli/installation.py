@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -24,18 +25,24 @@ class Installation:
     """A database to work on: the one that the settings name, or the embedded one of the data folder.
 
     `with` starts the embedded server unless somebody else has it running (`exclusive` makes that an error), and stops
-    it when it was started here. `settings` are then complete: they name a database and a secret key.
+    it when it was started here. `settings` are then complete: they name a database and a secret key. With `existing`
+    no new database is made.
     """
 
-    def __init__(self, settings: Settings, *, exclusive: bool = False) -> None:
+    def __init__(self, settings: Settings, *, exclusive: bool = False, existing: bool = False) -> None:
         self.data = Path(settings.data).absolute()
         self.settings = settings
         self.server: Server | None = None
         self._exclusive = exclusive
+        self._existing = existing
 
-    def __enter__(self) -> "Installation":
+    def __enter__(self) -> Self:
         if self.settings.database_url is not None and self.settings.secret_key is not None:
             return self
+        if self._existing and self.settings.database_url is None and not (self.data / "postgres").exists():
+            raise InstallationError(
+                f"There is no database in {self.data} yet: `holdfast up` makes one, --data names another folder."
+            )
         changes = {}
         try:
             if self.settings.database_url is None:

@@ -1,6 +1,7 @@
 """One process that serves the API, and one that works in the background; each until it is told to stop."""
 
 import asyncio
+import errno
 import gc
 import signal
 import socket
@@ -11,16 +12,15 @@ from typing import Any
 import uvicorn
 
 from holdfast.app import make_app
+from holdfast.cli.installation import InstallationError
 from holdfast.engine import open_engine
 from holdfast.engine import work as work_on
 from holdfast.platform import telemetry
-from holdfast.platform.errors import Busy
 from holdfast.platform.http import App
 from holdfast.platform.periodic import Periodic
 from holdfast.platform.settings import Settings
 
 BACKLOG = 2048
-OPEN_AGAIN_SECONDS = 1.0
 # Collections of the two younger generations cost a tenth of the CPU at full load with Python's own thresholds, and a
 # full one is a pause that the slowest hundredth of the answers shows.
 GC_THRESHOLDS = (20_000, 50, 100)
@@ -55,7 +55,7 @@ async def serve(settings: Settings, fd: int | None = None) -> None:
                 timeout_graceful_shutdown=round(settings.stop_seconds),
                 backlog=BACKLOG,
             )
-            server = uvicorn.Server(config)
+            server = Server(config, engine.hub.close)
             stopping(lambda: setattr(server, "should_exit", True))
             gauge = Periodic("gauge", 1.0, _gauge(app))
             gauge.start()
@@ -64,6 +64,18 @@ async def serve(settings: Settings, fd: int | None = None) -> None:
             gc.set_threshold(*GC_THRESHOLDS)
             await server.serve(sockets=[listener])
             await gauge.stop()
+
+
+class Server(uvicorn.Server):
+    """Ends the live streams when it begins to stop, for it waits for all answers, and these have no end."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
 
 
 async def work(settings: Settings) -> None:
@@ -78,16 +90,19 @@ async def work(settings: Settings) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError when the address is not ours or is in use."""
+    """A listening socket. Raises InstallationError when the address is not ours, is in use or is forbidden."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        other = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        raise InstallationError(
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Try another {other}."
+        ) from error
     listener.setblocking(False)
     return listener
 

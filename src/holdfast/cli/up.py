@@ -20,39 +20,33 @@ from holdfast.cli.installation import OWNER, Installation, InstallationError
 from holdfast.cli.serving import listen
 from holdfast.platform import migrate, telemetry
 from holdfast.platform.db import open_database
-from holdfast.platform.errors import Busy
 from holdfast.platform.processes import Family
 from holdfast.platform.settings import Settings, environment
 
 LOOK_SECONDS = 0.2
+COUNTERS = "metrics"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 log = telemetry.log("up")
 
 
-def run_up(settings: Settings, *, demo: bool, reload: bool) -> int:
-    """Runs until Ctrl-C or SIGTERM; the exit status."""
+def run_up(settings: Settings, *, demo: bool, reload: bool) -> None:
+    """Runs until Ctrl-C or SIGTERM, and leaves no process behind.
+
+    Raises InstallationError when it cannot begin, EmbeddedFailed when PostgreSQL died and does not come back,
+    MigrationError and Busy for a database that cannot be used.
+    """
     telemetry.configure_logs("warning", "console")
     stop = _StopSignal()
-    try:
-        listener = listen(settings.host, settings.port)
-    except OSError as error:
-        _say_failure(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Try another --port."
-        )
-        return 1
-    out = Console(highlight=False, soft_wrap=True)
+    changed = _code_changes() if reload else None
+    listener = listen(settings.host, settings.port)
     try:
         with Installation(settings, exclusive=True) as installation:
-            asyncio.run(_prepare(installation, out, demo=demo))
-            _say_where(out, installation, listener)
-            _look_after(installation, listener, stop, reload=reload)
-    except (InstallationError, Busy, migrate.MigrationError) as error:
-        _say_failure(str(error))
-        return 1
+            asyncio.run(_prepare(installation, demo=demo))
+            _say_where(Console(highlight=False, soft_wrap=True), installation, listener)
+            _look_after(installation, listener, stop, changed)
     finally:
         listener.close()
-    return 0
 
 
 class _StopSignal:
@@ -67,7 +61,7 @@ class _StopSignal:
         self.is_set = True
 
 
-async def _prepare(installation: Installation, out: Console, *, demo: bool) -> None:
+async def _prepare(installation: Installation, *, demo: bool) -> None:
     settings = installation.settings
     database = await open_database(settings)
     try:
@@ -87,18 +81,19 @@ async def _prepare(installation: Installation, out: Console, *, demo: bool) -> N
 
 
 def _look_after(
-    installation: Installation, listener: socket.socket, stop: _StopSignal, *, reload: bool
+    installation: Installation,
+    listener: socket.socket,
+    stop: _StopSignal,
+    changed: Callable[[], bool] | None,
 ) -> None:
-    settings = installation.settings
-    if settings.host in LOOPBACK and "HOLDFAST_SEED_ROUTES" not in os.environ:
-        settings = msgspec.structs.replace(settings, seed_routes="open")
-    counters = tempfile.mkdtemp(prefix="holdfast-metrics-")
-    changed = _code_changes() if reload else None
+    settings = _for_children(installation.settings)
+    counters = _counters(installation)
     listener.set_inheritable(True)
     family = Family(
-        {**os.environ, **environment(settings), "PROMETHEUS_MULTIPROC_DIR": counters}, [listener.fileno()]
+        {**os.environ, **environment(settings), "PROMETHEUS_MULTIPROC_DIR": str(counters)},
+        [listener.fileno()],
     )
-    python = [sys.executable, "-m", "holdfast"]
+    python = [sys.executable, "-P", "-m", "holdfast"]
     try:
         for number in range(settings.workers):
             family.add(f"api {number + 1}", [*python, "api", "--fd", str(listener.fileno())])
@@ -118,9 +113,33 @@ def _look_after(
         shutil.rmtree(counters, ignore_errors=True)
 
 
+def _for_children(settings: Settings) -> Settings:
+    """What suits one machine with a person before it, where nothing else was asked for."""
+    changes: dict[str, str] = {}
+    if settings.host in LOOPBACK and "HOLDFAST_SEED_ROUTES" not in os.environ:
+        changes["seed_routes"] = "open"
+    if sys.stderr.isatty() and "HOLDFAST_LOG_FORMAT" not in os.environ:
+        changes["log_format"] = "console"
+    return msgspec.structs.replace(settings, **changes)
+
+
+def _counters(installation: Installation) -> Path:
+    """An empty folder for the counters that the children share."""
+    if installation.server is None:
+        return Path(tempfile.mkdtemp(prefix="holdfast-metrics-"))
+    # The data folder is ours alone, so what a killed `up` left there goes away.
+    folder = installation.data / COUNTERS
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
 def _code_changes() -> Callable[[], bool]:
     """Whether a file of the package has changed since the last time it was asked."""
-    from watchfiles import watch
+    try:
+        from watchfiles import watch
+    except ImportError:
+        raise InstallationError("--reload needs the package watchfiles.") from None
 
     source = Path(__file__).parents[1]
     changes = watch(source, yield_on_timeout=True, rust_timeout=50, debounce=100, raise_interrupt=False)
@@ -144,9 +163,3 @@ def _say_where(out: Console, installation: Installation, listener: socket.socket
         out.print(f"  sign in        {settings.admin_email}, with the password that was set")
     if installation.server is not None:
         out.print(f"  database       psql '{installation.server.dsn}'", markup=False)
-
-
-def _say_failure(message: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
-        f"holdfast: {message}", style="red", markup=False
-    )

@@ -23,7 +23,7 @@ from asyncpg import Record
 
 from holdfast.platform import telemetry
 from holdfast.platform.errors import Busy
-from holdfast.platform.settings import Settings
+from holdfast.platform.settings import BadSetting, Settings
 
 __all__ = [
     "CheckViolation",
@@ -53,7 +53,10 @@ Contention = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg
 _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
-    asyncpg.TooManyConnectionsError,
+    # Too many connections, no memory, a full disk.
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.InternalClientError,
     OSError,
@@ -61,6 +64,10 @@ _AWAY = (
 )
 _HEADING = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
 _LISTEN_AGAIN_SECONDS = 0.5
+_LISTEN_ASK_SECONDS = 10.0
+# Inside a transaction something else may be read on a second connection. It is always to be had, because transactions
+# take no more than this share of the pool: else as many as there are connections would wait for one another.
+_TRANSACTIONS_SHARE = 0.75
 
 log = telemetry.log("db")
 _open: ContextVar[bool] = ContextVar("transaction_is_open", default=False)
@@ -143,6 +150,7 @@ class Database:
         self._pool = pool
         self._settings = settings
         self._listeners: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(max(1, int(settings.pool_max * _TRANSACTIONS_SHARE)))
         telemetry.DB_POOL_MAX.set(settings.pool_max)
 
     async def row(self, query: Query | str, *args: Any) -> Record | None:
@@ -173,7 +181,7 @@ class Database:
         very commit, the outcome is unknown: ask again with the same idempotency key.
         """
         assert not _open.get(), "an operation was called inside another one's transaction"
-        async with self._connection() as connection:
+        async with self._turn(), self._connection() as connection:
             token = _open.set(True)
             inner = connection.transaction()
             tx = Transaction(connection)
@@ -184,8 +192,7 @@ class Database:
                     yield tx
                 except BaseException as error:
                     telemetry.DB_ROLLBACKS.labels(type(error).__name__).inc()
-                    with suppress(asyncpg.InterfaceError, *_AWAY):
-                        await inner.rollback()
+                    await self._roll_back(inner, connection)
                     raise
                 with _translated():
                     await inner.commit()
@@ -215,12 +222,36 @@ class Database:
                     connection.add_termination_listener(lambda *_, lost=lost: lost.set())
                     await connection.add_listener(channel, lambda _c, _pid, _channel, payload: heard(payload))
                     heard(None)
-                    await lost.wait()
+                    while not lost.is_set():
+                        # A connection that is only half there is silent: say it again now and then.
+                        await connection.execute(f'listen "{channel}"')
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(_LISTEN_ASK_SECONDS):
+                                await lost.wait()
                 finally:
                     connection.terminate()
-            except _AWAY as error:
+            except (asyncpg.InterfaceError, *_AWAY) as error:
                 log.warning("listener lost", channel=channel, error=repr(error))
             await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
+
+    async def _roll_back(self, inner: Any, connection: Any) -> None:
+        # A server that hangs does not hear of it; it rolls back when it finds the connection closed.
+        try:
+            async with asyncio.timeout(self._settings.connect_seconds):
+                await inner.rollback()
+        except (asyncpg.InterfaceError, *_AWAY):
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        with _translated():
+            async with asyncio.timeout(self._settings.connect_seconds):
+                await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
@@ -232,12 +263,14 @@ class Database:
         try:
             yield connection
         finally:
-            telemetry.DB_POOL_USED.dec()
-            telemetry.DB_POOL_SIZE.set(self._pool.get_size())
             # Bounded, because a server that hangs must not keep the caller from its own deadline; a connection that
             # cannot be given back in order is closed, and the pool makes another.
-            with suppress(asyncpg.InterfaceError, *_AWAY):
-                await self._pool.release(connection, timeout=self._settings.connect_seconds)
+            try:
+                with suppress(asyncpg.InterfaceError, *_AWAY):
+                    await self._pool.release(connection, timeout=self._settings.connect_seconds)
+            finally:
+                telemetry.DB_POOL_USED.dec()
+                telemetry.DB_POOL_SIZE.set(self._pool.get_size())
 
     async def close(self) -> None:
         """Closes every connection, at once where it does not go quietly."""
@@ -252,17 +285,28 @@ class Database:
 
 
 async def open_database(settings: Settings) -> Database:
-    """A Database on `settings.database_url`. Raises Busy when nobody answers there."""
+    """A Database on `settings.database_url`.
+
+    Raises Busy when nobody answers there, and BadSetting when the URL is none or the server does not know its database
+    or its user.
+    """
     assert settings.database_url, "no database_url: `up` fills it in for the embedded server"
     with _translated():
-        pool = await asyncpg.create_pool(
-            min_size=1,
-            max_size=settings.pool_max,
-            max_inactive_connection_lifetime=settings.idle_seconds,
-            max_queries=10_000_000,
-            connect=lambda *_args, **_kwargs: _connect(settings),
-            connection_class=_Connection,
-        )
+        try:
+            pool = await asyncpg.create_pool(
+                min_size=1,
+                max_size=settings.pool_max,
+                max_inactive_connection_lifetime=settings.idle_seconds,
+                max_queries=10_000_000,
+                connect=lambda *_args, **_kwargs: _connect(settings),
+                connection_class=_Connection,
+            )
+        except (
+            ValueError,
+            asyncpg.InvalidCatalogNameError,
+            asyncpg.InvalidAuthorizationSpecificationError,
+        ) as error:
+            raise BadSetting(f"HOLDFAST_DATABASE_URL: {error}.") from error
     return Database(pool, settings)
 
 
@@ -282,13 +326,17 @@ async def _connect(settings: Settings) -> "asyncpg.Connection[Record]":
             "timezone": "UTC",
         },
     )
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="text",
-        encoder=lambda value: msgspec.json.encode(value).decode(),
-        decoder=msgspec.json.decode,
-    )
+    try:
+        await connection.set_type_codec(
+            "jsonb",
+            schema="pg_catalog",
+            format="text",
+            encoder=lambda value: msgspec.json.encode(value).decode(),
+            decoder=msgspec.json.decode,
+        )
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 

@@ -212,6 +212,7 @@ class App:
         allowed = ", ".join(sorted(known))
         for method, handler in (("OPTIONS", _options), (_OTHER_METHODS, _refuse_method)):
             stand_in = _stand_in(handler, route.template, allowed)
+            stand_in.problems = route.problems
             node.methods[method] = stand_in
         if not route.parameters:
             self._static[route.template] = node.methods

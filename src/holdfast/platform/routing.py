@@ -267,8 +267,11 @@ class Route:
         """What the handler declares, and what the layer itself may answer on this route."""
         found: list[type[Refusal]] = [*self.refusals, Invalid, UnknownField]
         found += [missing for _, _, missing in self.parameters]
-        if self.who.security and "" not in self.who.security:
-            found += [Unauthenticated, Forbidden]
+        if self.who.security:
+            # A bad token is refused also where none is needed.
+            found.append(Unauthenticated)
+            if "" not in self.who.security:
+                found.append(Forbidden)
         if self.reads_body:
             found += [BodyTooLarge, RequestTimeout, UnsupportedMediaType]
         if IF_MATCH in self.headers:

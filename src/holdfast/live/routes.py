@@ -1,0 +1,56 @@
+"""Live availability over HTTP, as Server-Sent Events. `call.state` is the Engine."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from holdfast import accounts
+from holdfast.accounts import VISITOR
+from holdfast.booking import View
+from holdfast.catalog import ShowNotFound
+from holdfast.live.hub import Hub
+from holdfast.platform.http import Answer, Call, HeaderParameter, Routes, event_stream
+from holdfast.platform.ids import ShowId
+
+REVISION_MAX = 2**53
+
+routes = Routes("shows", missing={"show_id": ShowNotFound})
+
+LAST_EVENT_ID = HeaderParameter(
+    "Last-Event-ID", "The `id` of the last event; browsers send it when they connect again.", r"[0-9]{1,15}"
+)
+
+
+class LiveQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """`since` is the revision of the availability that the viewer has; a `Last-Event-ID` wins over it."""
+
+    since: Annotated[int, Meta(ge=0, le=REVISION_MAX)] | None = None
+
+
+@routes.get(
+    "/v1/shows/{show_id}/live", who=VISITOR, query=LiveQuery, headers=(LAST_EVENT_ID,),
+    answers={200: "text/event-stream"}, refusals=(ShowNotFound,),
+)  # fmt: skip
+async def watch_availability(call: Call[None]) -> Answer:
+    """Follow the availability of a show as Server-Sent Events.
+
+    `event: availability` carries `{"revision", "taken": [ordinals], "freed": [ordinals], "areas": [{"id",
+    "available"}]}`: what changed since the event before; the first comes at once. Apply what is newer than the
+    revision that you have. `event: reset` carries `{"revision"}`: changes were lost, read the availability again until
+    it is at least that new. The `id` of an event is its revision.
+    """
+    view = await _visible(call)
+    hub: Hub = call.state.hub
+    query: LiveQuery = call.query
+    last = call.header("last-event-id")
+    return event_stream(hub.join(view, int(last) if last is not None else query.since))
+
+
+async def _visible(call: Call[Any]) -> View:
+    """The show's view, unless it is a draft that the caller may not see."""
+    view: View = await call.state.office.views.get(ShowId(call.path["show_id"]))
+    show = view.show
+    if show.status == "draft" and not accounts.permits(call.caller, "shows.read_all", show.organizer_id):
+        raise ShowNotFound
+    return view

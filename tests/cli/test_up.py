@@ -1,0 +1,216 @@
+"""`holdfast up`: what it says, what it serves, what it survives, and that nothing is left when it ends."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.cli.conftest import FirstStart
+from tests.cli.running import SOURCE, Running, Up, command, environment, free_port, holdfast, until
+
+
+def test_a_first_start_says_where_to_click_and_how_to_sign_in(first_start: FirstStart) -> None:
+    lines = first_start.said.splitlines()
+    assert re.fullmatch(r"Holdfast is at http://127\.0\.0\.1:\d+ +Ctrl-C stops it", lines[0])
+    assert re.fullmatch(r" +what is on +http://127\.0\.0\.1:\d+/v1/shows", lines[1])
+    assert re.fullmatch(r" +API reference +http://127\.0\.0\.1:\d+/docs", lines[2])
+    assert f"password {first_start.password}" in lines[3]
+    assert "\x1b" not in first_start.said, "colours are for a terminal"
+    kept = first_start.folder / "data" / "owner.txt"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert str(kept) in lines[3]
+
+
+def test_a_first_start_has_six_shows_in_different_states(first_start: FirstStart) -> None:
+    assert Counter(show["status"] for show in first_start.own_shows) == {
+        "on_sale": 3,
+        "paused": 1,
+        "scheduled": 1,
+        "draft": 1,
+    }
+    assert len(first_start.shows) == 5, "the draft is for its owner alone"
+    by_name = {show["name"]: show for show in first_start.shows}
+    assert 1200 <= by_name["Hamlet"]["total_seats"] <= 2000
+    assert {tier["name"] for tier in by_name["Hamlet"]["tiers"]} >= {"Adult", "Child", "VIP"}
+    assert by_name["Hamlet"]["booked_seats"] > 100
+    assert by_name["The Tempest"]["sale_opens_at"] is not None, "it opens in two minutes"
+    chamber = by_name["Chamber Music: Schubert"]
+    assert 0 < chamber["available_seats"] < chamber["total_seats"] / 5, "nearly sold out"
+
+
+def test_ctrl_c_ends_in_order_and_leaves_no_process(first_start: FirstStart) -> None:
+    assert first_start.status == 0
+    assert first_start.leftovers == []
+    assert "Traceback" not in first_start.log
+    left = {path.name for path in (first_start.folder / "data").iterdir()}
+    assert left == {"holdfast.lock", "owner.txt", "postgres", "postgres.log", "secret", "socket"}
+
+
+def test_a_warm_start_serves_the_same_and_a_second_up_is_refused(
+    first_start: FirstStart, with_demo: Path
+) -> None:
+    with Up(with_demo) as up:
+        up.wait_until_ready()
+        assert up.password() == first_start.password
+        up.sign_in()
+        shows = up.get("/v1/shows").json()["shows"]
+        assert [show["id"] for show in shows] == [show["id"] for show in first_start.shows]
+
+        second = holdfast("up", "--port", str(free_port()), "--data", str(up.data))
+        assert (second.returncode, second.stdout) == (1, "")
+        assert f"(process {up.process.pid}) is using the data folder {up.data}" in second.stderr
+        assert "Traceback" not in second.stderr
+
+        elsewhere = holdfast("up", "--port", str(up.port), "--data", str(with_demo / "other"))
+        assert elsewhere.returncode == 1
+        assert (
+            elsewhere.stderr.strip()
+            == f"holdfast: Cannot listen on 127.0.0.1, port {up.port}: Address already in use. Try another --port."
+        )
+        assert not (with_demo / "other").exists()
+
+        assert up.answers("/v1/shows"), "the first goes on"
+        assert up.stop(signal.SIGTERM) == 0
+        assert up.leftovers() == []
+
+
+def test_two_workers_share_the_work_and_count_together(with_demo: Path) -> None:
+    with Up(with_demo, "--workers", "2") as up:
+        up.wait_until_ready()
+        first, second = until(lambda: apis if len(apis := up.apis()) == 2 else None, "two processes")
+        until(lambda: all(is_listening(api, up.port) for api in (first, second)), "both listen")
+        # Each new connection goes to whichever process is the first to take it.
+        clients: list[httpx.Client] = []
+        asked = 0
+        while not (serves(first, up.port) and serves(second, up.port)):
+            assert len(clients) < 500, "one process takes every connection"
+            clients.append(httpx.Client(base_url=up.url))
+            assert clients[-1].get("/v1/auth/me").status_code == 401
+            asked += 1
+        for client in clients:
+            text = client.get("/metrics").text
+            counted = re.search(r'holdfast_http_request_seconds_count\{.*route="/v1/auth/me".*\} (\S+)', text)
+            assert counted and float(counted[1]) == asked, "any process answers for all"
+            client.close()
+
+
+def test_processes_that_are_killed_come_back(with_demo: Path) -> None:
+    with Up(with_demo) as up:
+        up.wait_until_ready()
+        (api,) = up.apis()
+        (worker,) = up.children("holdfast", "worker")
+        api.kill()
+        worker.kill()
+        until(lambda: up.apis() and up.apis()[0] != api, "a new API process")
+        until(lambda: up.children("holdfast", "worker") not in ([], [worker]), "a new worker")
+        up.wait_until_ready()
+
+        postmaster = up.postmaster()
+        postmaster.kill()
+        until(lambda: up.root.children() and not postmaster.is_running(), "its death")
+        until(lambda: up.answers() and up.postmaster() != postmaster, "a new server")
+        assert up.answers("/v1/shows")
+        assert "PostgreSQL died" in up.log
+        assert up.stop() == 0
+        assert up.leftovers() == []
+
+
+def test_when_it_is_killed_its_children_end_and_the_next_one_works(with_demo: Path) -> None:
+    with Up(with_demo, "--workers", "2") as up:
+        up.wait_until_ready()
+        assert len(up.leftovers()) > 6, "the search finds what there is"
+        up.stop(signal.SIGKILL)
+        until(lambda: up.leftovers() == [], "the end of all processes")
+        with Up(with_demo) as following:
+            following.wait_until_ready()
+            following.sign_in()
+            assert following.stop() == 0
+        assert following.leftovers() == []
+
+
+def test_no_demo_is_an_empty_house_with_an_owner(folder: Path) -> None:
+    with Up(folder, "--no-demo") as up:
+        up.wait_until_ready()
+        assert up.get("/v1/shows").json()["shows"] == []
+        me = up.get("/v1/auth/me", headers=up.sign_in()).json()
+        assert (me["role"], me["organizer"]["name"]) == ("owner", "My organizer")
+        assert up.make_show(total_seats=3)["status"] == "on_sale"
+
+
+def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:
+    source = with_demo / "src"
+    shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    with Up(with_demo, "--reload", environ=environment(source)) as up:
+        up.wait_until_ready()
+        before = {child.pid for child in up.children("holdfast")}
+        version = source / "holdfast" / "__init__.py"
+        version.write_text(re.sub('__version__ = ".*"', '__version__ = "7.7.7"', version.read_text()))
+        until(
+            lambda: up.answers("/healthz") and up.get("/healthz").json()["version"] == "7.7.7", "the new code"
+        )
+        assert before.isdisjoint(child.pid for child in up.children("holdfast"))
+
+        # A mistake is not the end: the children die of it until it is mended.
+        right = version.read_text()
+        version.write_text(right + "\nthis is not Python\n")
+        until(lambda: not up.apis() or "SyntaxError" in up.log, "the mistake")
+        version.write_text(right.replace("7.7.7", "8.8.8"))
+        until(
+            lambda: up.answers("/healthz") and up.get("/healthz").json()["version"] == "8.8.8",
+            "the mended code",
+        )
+        assert up.stop(signal.SIGINT) == 0
+        assert up.leftovers() == []
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
+)
+def test_an_ordinary_user_can_run_it(folder: Path) -> None:
+    as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    if run_quietly([*as_nobody, *command("version")]) != 0:
+        # Its Python stands in root's home: let it read there, and nothing more.
+        as_nobody += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        if run_quietly([*as_nobody, *command("version")]) != 0:
+            pytest.skip("nobody cannot reach the interpreter")
+    os.chown(folder, *nobody())
+    with Up(folder, "--no-demo", prefix=as_nobody, environ=environment(HOME="/nonexistent")) as up:
+        up.wait_until_ready()
+        assert {process.uids().real for process in up.family()} == {nobody()[0]}
+        up.sign_in()
+        assert up.stop(signal.SIGINT) == 0
+        assert up.leftovers() == []
+
+
+def is_listening(process: psutil.Process, port: int) -> bool:
+    """Whether it has taken the listening socket over and answers on it."""
+    return any(
+        c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections("tcp")
+    )
+
+
+def serves(process: psutil.Process, port: int) -> bool:
+    """Whether it has an open connection with a client."""
+    return any(
+        c.status == psutil.CONN_ESTABLISHED and c.laddr.port == port for c in process.net_connections("tcp")
+    )
+
+
+def nobody() -> tuple[int, int]:
+    import pwd
+
+    entry = pwd.getpwnam("nobody")
+    return entry.pw_uid, entry.pw_gid
+
+
+def run_quietly(line: list[str]) -> int:
+    import subprocess
+
+    return subprocess.run(line, env=environment(), capture_output=True, check=False).returncode
