@@ -1,7 +1,10 @@
 """A real PostgreSQL for every test run, and a database of its own for every test: a clone of one migrated template."""
 
 import asyncio
+import functools
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -142,6 +145,19 @@ def a_show(owner: httpx.AsyncClient) -> Callable[..., Awaitable[dict[str, Any]]]
         return shown
 
     return make
+
+
+@functools.cache
+def program(name: str) -> str:
+    """The path of a system program that a test needs; installed by apt when we may, else the test is left out."""
+    package = {"redis-cli": "redis-tools"}.get(name, name)
+    if shutil.which(name) is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
+            subprocess.run(["apt-get", "-qq", *command], check=False, capture_output=True)
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed: apt install {package}")
+    return found
 
 
 async def eventually(

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from holdfast import accounts, booking
@@ -28,7 +29,7 @@ STALLS = {
     "rows": [{"label": "A", "seats": 20}, {"label": "B", "seats": 22}],
 }
 FLOOR = {"name": "Floor", "kind": "standing", "capacity": 500}
-HAMLET = {
+HAMLET: dict[str, Any] = {
     "name": "Hamlet", "start_time": "2030-12-24T20:00:00+01:00", "timezone": "Europe/Berlin", "currency": "EUR",
     "hold_seconds": 120, "hold_seconds_max": 900, "max_places_per_booking": 10, "sale_opens_at": None,
     "sale_closes_at": None, "status": "on_sale", "orphans": "allow",
@@ -135,7 +136,7 @@ async def test_a_show_is_built_from_a_version_of_a_layout(
     assert (answer.status_code, answer.json()["code"]) == (404, "layout_not_found")
 
 
-WRONG = [
+WRONG: list[tuple[dict[str, Any], str]] = [
     ({"areas": None}, ""),
     ({"total_seats": 5}, "/total_seats"),
     ({"areas": []}, "/areas"),
@@ -189,7 +190,9 @@ WRONG = [
 
 async def test_what_is_wrong_with_a_show_is_named(owner: httpx.AsyncClient) -> None:
     for change, pointer in WRONG:
-        body = {name: value for name, value in (HAMLET | change).items() if value is not None or name in change}
+        body = {
+            name: value for name, value in (HAMLET | change).items() if value is not None or name in change
+        }
         if body.get("areas", ...) is None:
             del body["areas"]
         answer = await owner.post("/v1/shows", json=body)
@@ -296,7 +299,7 @@ async def test_a_layout_is_kept_for_as_long_as_it_is_true(
 async def test_a_renamed_area_has_its_new_name_at_once_everywhere(
     owner: httpx.AsyncClient, engine: Engine, a_show: MakeShow, open_another: Callable[..., Any]
 ) -> None:
-    show = await a_show(areas=[STALLS, {**STALLS, "name": "Circle"}], tiers=HAMLET["tiers"][:1])  # type: ignore[index]
+    show = await a_show(areas=[STALLS, {**STALLS, "name": "Circle"}], tiers=HAMLET["tiers"][:1])
     async with open_another() as other, client_of(other) as there:
         here = owner
         for client in (here, there):
@@ -361,7 +364,9 @@ async def test_pages_hold_every_show_once(client: httpx.AsyncClient, engine: Eng
     assert len((await client.get("/v1/shows")).json()["shows"]) == 50
 
 
-async def test_a_list_is_narrowed(client: httpx.AsyncClient, owner: httpx.AsyncClient, engine: Engine) -> None:
+async def test_a_list_is_narrowed(
+    client: httpx.AsyncClient, owner: httpx.AsyncClient, engine: Engine
+) -> None:
     begin = datetime(2030, 1, 1, 19, 30, tzinfo=UTC)
     await _open_many(
         engine, ["100% Hamlet", "Hamlet 1000", "under_score"], lambda i: begin + timedelta(days=i)
@@ -515,9 +520,7 @@ async def test_an_edit_of_a_version_that_has_gone_is_refused(
 
 async def test_of_two_edits_of_one_version_one_wins(owner: httpx.AsyncClient, a_show: MakeShow) -> None:
     show = await a_show()
-    answers = await asyncio.gather(
-        *(_edit(owner, show, match='"1"', name=f"Editor {i}") for i in range(5))
-    )
+    answers = await asyncio.gather(*(_edit(owner, show, match='"1"', name=f"Editor {i}") for i in range(5)))
     assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412]
 
 
@@ -621,7 +624,7 @@ async def test_the_seats_of_a_seated_area_stay(owner: httpx.AsyncClient, a_show:
 async def test_a_hold_keeps_its_price_and_a_new_claim_has_the_new_one(
     client: httpx.AsyncClient, owner: httpx.AsyncClient, a_show: MakeShow
 ) -> None:
-    show = await a_show(areas=[STALLS], tiers=HAMLET["tiers"][:2])  # type: ignore[index]
+    show = await a_show(areas=[STALLS], tiers=HAMLET["tiers"][:2])
     held = (await _claim(client, show, seats=["A-1"], tier="Adult")).json()
     await _edit(owner, show, tiers=[{"id": 1, "name": "Full", "amount": 9900}])
     new = (await _claim(client, show, seats=["A-2"], tier="Full")).json()
@@ -649,7 +652,7 @@ async def test_a_claim_that_waited_for_an_edit_is_priced_by_it(
         async with engine.db.transaction() as tx:
             edit = {"tiers": [{"id": 1, "amount": 5000}], "max_places_per_booking": 2}
             await booking.edit_show(
-                tx, engine.office, member.organizer_id, show_id, _as_edit(edit), version=1
+                tx, engine.office, member.organizer_id, show_id, msgspec.convert(edit, ShowEdit), version=1
             )
             claims = [
                 asyncio.create_task(_claim(caller, show, **body))
@@ -669,12 +672,6 @@ async def test_a_claim_that_waited_for_an_edit_is_priced_by_it(
         assert (answer.status_code, answer.json()["total"]["amount"]) == (201, 10_000)
     for answer in (here_floor, there_floor):
         assert (answer.status_code, answer.json()["code"]) == (400, "too_many_places")
-
-
-def _as_edit(body: dict[str, Any]) -> ShowEdit:
-    import msgspec  # noqa: PLC0415
-
-    return msgspec.convert(body, ShowEdit)
 
 
 # When a show sells

@@ -3,13 +3,16 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import pytest
 
+from holdfast.platform.embedded import Server
 from tests.cli.running import Up, new_folder, until
 
 
@@ -54,3 +57,14 @@ def with_demo(first_start: FirstStart, folder: Path) -> Path:
     """A folder whose data is as the first `up` left it."""
     subprocess.run(["cp", "-a", str(first_start.folder / "data"), str(folder / "data")], check=True)
     return folder
+
+
+@pytest.fixture
+async def empty_database_url(server: Server) -> AsyncIterator[str]:
+    """A database without a single table."""
+    name = f"empty_{uuid4().hex}"
+    connection = await asyncpg.connect(server.dsn)
+    await connection.execute(f"create database {name}")
+    yield server.dsn.replace("postgresql:///holdfast?", f"postgresql:///{name}?")
+    await connection.execute(f"drop database {name} with (force)")
+    await connection.close()

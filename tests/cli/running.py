@@ -19,6 +19,8 @@ import psutil
 SOURCE = Path(__file__).parents[2] / "src"
 PATIENCE_SECONDS = 60.0
 SECRET = "a-secret-for-tests-and-nothing-else"
+# Each process would compile the whole package anew, were there no place for what is compiled.
+_compiled = tempfile.TemporaryDirectory(prefix="holdfast-compiled-")
 
 
 def until(holds: Callable[[], Any], what: str = "it") -> Any:
@@ -30,12 +32,14 @@ def until(holds: Callable[[], Any], what: str = "it") -> Any:
     return found
 
 
-def environment(source: Path = SOURCE, **variables: str) -> dict[str, str]:
+def environment(**variables: str) -> dict[str, str]:
     """The environment without any setting of Holdfast's but these."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("HOLDFAST_", "COLUMNS"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HOLDFAST_", "COLUMNS", "PYTHONDONTWRITEBYTECODE"))
     }
-    return {**kept, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    return {**kept, "PYTHONPATH": str(SOURCE), "PYTHONPYCACHEPREFIX": _compiled.name, **variables}
 
 
 def command(*arguments: str) -> list[str]:
@@ -99,6 +103,14 @@ class Running:
     @property
     def log(self) -> str:
         return self.log_path.read_text("utf-8", "replace")
+
+    def complaints(self) -> list[str]:
+        """The lines of the log that tell of a bug: errors, and whatever is no log line."""
+        return [
+            line
+            for line in self.log.splitlines()
+            if '"level":"error"' in line or '"level":"critical"' in line or "Traceback" in line
+        ]
 
     @property
     def said(self) -> str:

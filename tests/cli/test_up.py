@@ -1,10 +1,12 @@
 """`holdfast up`: what it says, what it serves, what it survives, and that nothing is left when it ends."""
 
 import os
+import pwd
 import re
 import shutil
 import signal
-import socket
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import psutil
 import pytest
 
 from tests.cli.conftest import FirstStart
-from tests.cli.running import SOURCE, Running, Up, command, environment, free_port, holdfast, until
+from tests.cli.running import SOURCE, Up, command, environment, free_port, holdfast, until
 
 
 def test_a_first_start_says_where_to_click_and_how_to_sign_in(first_start: FirstStart) -> None:
@@ -38,7 +40,7 @@ def test_a_first_start_has_six_shows_in_different_states(first_start: FirstStart
     assert len(first_start.shows) == 5, "the draft is for its owner alone"
     by_name = {show["name"]: show for show in first_start.shows}
     assert 1200 <= by_name["Hamlet"]["total_seats"] <= 2000
-    assert {tier["name"] for tier in by_name["Hamlet"]["tiers"]} >= {"Adult", "Child", "VIP"}
+    assert len({tier["name"] for tier in by_name["Hamlet"]["tiers"]}) >= 3
     assert by_name["Hamlet"]["booked_seats"] > 100
     assert by_name["The Tempest"]["sale_opens_at"] is not None, "it opens in two minutes"
     chamber = by_name["Chamber Music: Schubert"]
@@ -147,7 +149,7 @@ def test_no_demo_is_an_empty_house_with_an_owner(folder: Path) -> None:
 def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:
     source = with_demo / "src"
     shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
-    with Up(with_demo, "--reload", environ=environment(source)) as up:
+    with Up(with_demo, "--reload", environ=environment(PYTHONPATH=str(source))) as up:
         up.wait_until_ready()
         before = {child.pid for child in up.children("holdfast")}
         version = source / "holdfast" / "__init__.py"
@@ -161,9 +163,9 @@ def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:
         right = version.read_text()
         version.write_text(right + "\nthis is not Python\n")
         until(lambda: not up.apis() or "SyntaxError" in up.log, "the mistake")
-        version.write_text(right.replace("7.7.7", "8.8.8"))
+        version.write_text(right.replace("7.7.7", "8.8.88"))
         until(
-            lambda: up.answers("/healthz") and up.get("/healthz").json()["version"] == "8.8.8",
+            lambda: up.answers("/healthz") and up.get("/healthz").json()["version"] == "8.8.88",
             "the mended code",
         )
         assert up.stop(signal.SIGINT) == 0
@@ -175,11 +177,11 @@ def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:
 )
 def test_an_ordinary_user_can_run_it(folder: Path) -> None:
     as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-    if run_quietly([*as_nobody, *command("version")]) != 0:
-        # Its Python stands in root's home: let it read there, and nothing more.
+    if not can_run_holdfast(as_nobody):
+        # This Python stands in root's home: let the user read there, and nothing more.
         as_nobody += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-        if run_quietly([*as_nobody, *command("version")]) != 0:
-            pytest.skip("nobody cannot reach the interpreter")
+        if not can_run_holdfast(as_nobody):
+            pytest.skip("an ordinary user cannot reach the interpreter")
     os.chown(folder, *nobody())
     with Up(folder, "--no-demo", prefix=as_nobody, environ=environment(HOME="/nonexistent")) as up:
         up.wait_until_ready()
@@ -204,13 +206,12 @@ def serves(process: psutil.Process, port: int) -> bool:
 
 
 def nobody() -> tuple[int, int]:
-    import pwd
-
     entry = pwd.getpwnam("nobody")
     return entry.pw_uid, entry.pw_gid
 
 
-def run_quietly(line: list[str]) -> int:
-    import subprocess
-
-    return subprocess.run(line, env=environment(), capture_output=True, check=False).returncode
+def can_run_holdfast(prefix: list[str]) -> bool:
+    """Whether an account can run it and have it run itself, as `up` does."""
+    starts_itself = f"import subprocess; raise SystemExit(subprocess.call({command('version')!r}))"
+    line = [*prefix, sys.executable, "-c", starts_itself]
+    return subprocess.run(line, env=environment(), capture_output=True, check=False).returncode == 0

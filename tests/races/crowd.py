@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import msgspec
 
@@ -17,6 +19,7 @@ from holdfast.engine import Engine
 from holdfast.platform.db import DataError
 from holdfast.platform.errors import Busy, Refusal
 from holdfast.platform.ids import OrganizerId, ShowId, new_id
+from tests.conftest import eventually
 from tests.races.checker import Promise
 
 ORGANIZER = OrganizerId(UUID(int=7))
@@ -106,14 +109,24 @@ async def claims(engine: Engine, show_id: ShowId, requests: Iterable[ClaimReques
 
 
 async def a_crowd(
-    doors: Sequence[Door], wishes: Callable[[Random], ClaimRequest], *, clients: int, tries: int
+    doors: Sequence[Door],
+    wishes: Callable[[Random], ClaimRequest],
+    *,
+    clients: int,
+    tries: int,
+    asks_max: int = 1000,
 ) -> Told:
-    """Clients who ask and ask, spread over the doors, until each has heard no `tries` times in a row."""
+    """Clients who ask and ask, spread over the doors, until each has heard no `tries` times in a row.
+
+    `asks_max` ends them where a broken database never says no.
+    """
     told = Told()
 
     async def one(number: int) -> None:
         random, door, refused, busy = Random(number), doors[number % len(doors)], 0, 0
-        while refused < tries:
+        for _ in range(asks_max):
+            if refused >= tries:
+                break
             answer = await door(wishes(random))
             if isinstance(answer, Promise):
                 told.promises.append(answer)
@@ -129,6 +142,53 @@ async def a_crowd(
 
     await together(one(number) for number in range(clients))
     return told
+
+
+class HeldHead:
+    """A show whose head somebody else holds, so that every change of its inventory waits."""
+
+    def __init__(self, connection: Any, watching: Any, show_id: ShowId) -> None:
+        self._connection = connection
+        self._watching = watching
+        self._show_id = show_id
+        self._transaction = connection.transaction()
+
+    async def take(self) -> None:
+        """Locks the head."""
+        await self._transaction.start()
+        await self._connection.execute(
+            "select from show_heads where show_id = $1 for no key update", self._show_id
+        )
+
+    async def waited_for_by(self, count: int) -> None:
+        """Waits until so many sessions of this database wait for a lock."""
+
+        async def there() -> bool:
+            return bool(await self._watching.fetchval(_WAITING, self._connection.get_server_pid()) >= count)
+
+        await eventually(there)
+
+    async def let_go(self) -> None:
+        """Lets the others go on."""
+        await self._transaction.rollback()
+
+
+_WAITING = """select count(distinct l.pid) from pg_locks l join pg_stat_activity a on a.pid = l.pid
+ where not l.granted and a.datname = current_database() and l.pid <> $1"""
+
+
+@asynccontextmanager
+async def held_head(database_url: str, show_id: ShowId) -> AsyncIterator[HeldHead]:
+    """Holds a show's head until `let_go` or the end of the block."""
+    connection = await asyncpg.connect(database_url)
+    watching = await asyncpg.connect(database_url)
+    try:
+        held = HeldHead(connection, watching, show_id)
+        await held.take()
+        yield held
+    finally:
+        await connection.close()
+        await watching.close()
 
 
 async def together(work: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:

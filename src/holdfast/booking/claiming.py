@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from holdfast.booking.view import Change, Views
@@ -75,8 +75,20 @@ class Decision(NamedTuple):
     decided_at: datetime
 
 
+class Strategy(Protocol):
+    """How concurrent claims are ordered. All pass the same suite, `tests/conformance`; the database has the last word."""
+
+    async def decide(self, wish: Wish) -> Decision:
+        """The decision on one wish. Raises Busy when there is none in time; the same key then asks for it."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends in order."""
+        ...
+
+
 class Claimer:
-    """Gathers wishes and has them decided."""
+    """The strategy `batched`: gathers wishes and has them decided together."""
 
     def __init__(self, db: Database, views: Views, settings: Settings) -> None:
         self._db = db

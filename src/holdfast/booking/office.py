@@ -1,12 +1,30 @@
 """The box office of one process: what the operations of booking share, and what runs beside them."""
 
-from holdfast.booking.claiming import Claimer
+from collections.abc import Callable
+
+from holdfast.booking.claiming import Claimer, Strategy
+from holdfast.booking.optimistic import Optimistic
+from holdfast.booking.row_lock import RowLock
 from holdfast.booking.view import LOOKS, Views
 from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.cache import Cache
 from holdfast.platform.db import Database
 from holdfast.platform.periodic import Periodic
 from holdfast.platform.settings import Settings
+
+def _redis_lock(db: Database, views: Views, settings: Settings) -> Strategy:
+    # Imported when it is chosen, because Redis' client takes longer to import than all the rest.
+    from holdfast.booking.redis_lock import RedisLock
+
+    return RedisLock(db, views, settings)
+
+
+STRATEGIES: dict[str, Callable[[Database, Views, Settings], Strategy]] = {
+    "batched": Claimer,
+    "row_lock": RowLock,
+    "optimistic": Optimistic,
+    "redis_lock": _redis_lock,
+}
 
 
 class Office:
@@ -17,7 +35,7 @@ class Office:
         self.cache = cache
         self.settings = settings
         self.views = Views(db, broadcast, settings)
-        self.claimer = Claimer(db, self.views, settings)
+        self.claimer = STRATEGIES[settings.strategy](db, self.views, settings)
         self._freshener = Periodic(
             "keep views fresh", settings.availability_seconds / LOOKS, self.views.keep_fresh
         )

@@ -144,3 +144,64 @@ delete from idempotency_keys where ctid = any (array(
 -- name: add_reserved
 -- Counts places as sold. The caller holds the head and writes the bookings that have them.
 update stock set reserved = reserved + $3 where show_id = $1 and area = $2;
+
+-- name: head_locked
+-- For row_lock: the first lock of every change of the show's inventory.
+select revision, terms, selling, opens_at, closes_at from show_heads where show_id = $1 for update;
+
+-- name: stock_locked
+-- For row_lock: the areas of the show in order, locked as the seeds have it.
+select area, seated, first_seat, capacity - reserved - blocked as places from stock
+ where show_id = $1 order by area for update;
+
+-- name: head_seen
+select revision, terms, selling, opens_at, closes_at from show_heads where show_id = $1;
+
+-- name: stock_seen
+select area, seated, first_seat, capacity - reserved - blocked as places from stock where show_id = $1 order by area;
+
+-- name: head_unchanged
+-- For optimistic: locks the head if nothing has changed since it was seen; a row that says so, or none.
+select revision from show_heads where show_id = $1 and revision = $2 for no key update;
+
+-- name: database_clock
+select clock_timestamp();
+
+-- name: key_of
+select fingerprint, booking_id from idempotency_keys where show_id = $1 and key = $2;
+
+-- name: buyer_of
+select places, held_seconds from buyers where show_id = $1 and buyer = $2;
+
+-- name: taken_of
+select array(select seat from claims where show_id = $1 and seat = any ($2::int[]));
+
+-- name: first_fit
+select first_fit($1, $2, $3, $4, '{}');
+
+-- name: fail_overdue
+-- The caller holds the head.
+select * from fail_overdue($1, $2, $3);
+
+-- name: take_seats
+insert into claims (show_id, seat, held_by) select $1, s, $3 from unnest($2::int[]) s order by s;
+
+-- name: take_places
+update stock s set reserved = s.reserved + d.places from unnest($2::smallint[], $3::int[]) d(area, places)
+ where s.show_id = $1 and s.area = d.area;
+
+-- name: insert_booking
+insert into bookings (show_id, booking_id, organizer_id, reference, status, quantity, areas, seats, tiers, amounts, total,
+                      currency, email, name, buyer, created_at, expires_at, confirmed_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18);
+
+-- name: insert_key
+insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at) values ($1, $2, $3, $4, $5);
+
+-- name: count_buyer
+insert into buyers as y (show_id, buyer, places) values ($1, $2, $3)
+on conflict (show_id, buyer) do update set places = y.places + excluded.places;
+
+-- name: announce_confirmed
+select announce($1, md5(b.booking_id::text || ':1')::uuid, 'booking.confirmed', booking_facts(b))
+  from bookings b where b.show_id = $1 and b.booking_id = $2;

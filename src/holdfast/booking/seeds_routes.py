@@ -38,6 +38,7 @@ from holdfast.platform.http import (
     ANYONE,
     IDEMPOTENCY_KEY,
     Answer,
+    BodyTooLarge,
     Call,
     Moment,
     Routes,
@@ -186,11 +187,11 @@ def _said(refusal: Refusal) -> str:
     if isinstance(refusal, Invalid):
         pointer: str = refusal.members["errors"][0]["pointer"]
         return _EXPECTED.get(pointer.removeprefix("/").partition("/")[0], text)
-    if isinstance(refusal, TooManyPlaces | LimitReached):
+    if isinstance(refusal, TooManyPlaces | LimitReached | BodyTooLarge):
         return f"{refusal.title} {text}"
     if seats := refusal.members.get("seats"):
-        named = ", ".join(seats[:SEATS_NAMED_MAX]) + (" ..." if len(seats) > SEATS_NAMED_MAX else "")
-        return f"{text.rstrip('.')}: {named}."
+        more = f" and {len(seats) - SEATS_NAMED_MAX} more" if len(seats) > SEATS_NAMED_MAX else ""
+        return f"{text.rstrip('.')}: {', '.join(seats[:SEATS_NAMED_MAX])}{more}."
     return text
 
 

@@ -82,7 +82,6 @@ async def edit_show(
         await jobs.enqueue(tx, END_BOOKINGS, {"show_id": str(show_id)})
     tx.after_commit(partial(office.views.retired, show_id))
     tx.after_commit(partial(office.cache.forget, "shows"))
-    tx.after_commit(partial(office.cache.forget, ("counts", show_id)))
     return changed
 
 
@@ -111,7 +110,7 @@ async def _refuse_to_hide(tx: Transaction, show: catalog.Show) -> None:
 
 
 async def counts_of(office: Office, shows: Sequence[ShowId]) -> dict[ShowId, Counts]:
-    """The counts of these shows, at most `availability_seconds` old; those of one show are new after an edit or a block."""
+    """The counts of these shows, at most `availability_seconds` old; of one show alone, blocks are exact."""
 
     async def load() -> dict[ShowId, Counts]:
         rows = await office.db.rows(sql.places_taken, list(shows))

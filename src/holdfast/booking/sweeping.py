@@ -4,6 +4,7 @@ from holdfast.booking.office import Office
 from holdfast.booking.view import Change
 from holdfast.platform import telemetry
 from holdfast.platform.db import load_queries
+from holdfast.platform.errors import Busy
 from holdfast.platform.ids import ShowId, new_id
 
 sql = load_queries(__file__)
@@ -13,17 +14,21 @@ _expired = telemetry.BOOKINGS_ENDED.labels("expired")
 
 
 async def sweep(office: Office) -> int:
-    """Fails every overdue hold there is, at most `sweep_max` per show and transaction; how many it failed."""
+    """Fails every overdue hold there is, at most `sweep_max` per show and transaction; how many it failed.
+
+    A show that cannot be swept is logged and holds up no other. Raises Busy when the database is away.
+    """
     failed = 0
     for row in await office.db.rows(sql.shows_overdue):
-        show_id = row["show_id"]
-        swept = await office.db.row(sql.sweep_show, show_id, office.settings.sweep_max, new_id())
-        assert swept is not None
-        if swept["failed"]:
-            failed += len(swept["failed"])
-            office.views.changed(
-                show_id, Change(swept["at_revision"], (), swept["freed"], swept["left_over"])
-            )
+        try:
+            while swept := await _sweep_some(office, row["show_id"]):
+                failed += swept
+                if swept < office.settings.sweep_max:
+                    break
+        except Busy:
+            raise
+        except Exception:
+            log.exception("sweep failed", show_id=str(row["show_id"]))
     if failed:
         _expired.inc(failed)
         log.info("holds expired", bookings=failed)

@@ -254,7 +254,8 @@ class Views:
 
     async def get(self, show_id: ShowId) -> View:
         """The show's view, at most `availability_seconds` behind. Raises ShowNotFound, and Busy when it must ask in
-        vain: a view that cannot be checked because the database is away is not shown as if it were fresh."""
+        vain: a view that cannot be checked because the database is away is not shown as if it were fresh.
+        """
         view = self._views.get(show_id)
         if view is None:
             _from_database.inc()

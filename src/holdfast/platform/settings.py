@@ -76,6 +76,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds_max: Annotated[
         int, Meta(ge=10, le=86_400, description="A new show's longest hold in all.")
     ] = 900
+    strategy: Annotated[
+        Literal["batched", "row_lock", "optimistic", "redis_lock"],
+        Meta(description="How concurrent claims are ordered."),
+    ] = "batched"
+    redis_url: Annotated[str | None, Meta(description="For redis_lock alone.", extra=_SECRET)] = None
     batch_claims_max: Annotated[
         int, Meta(ge=1, le=1024, description="Claims in one call of the database.")
     ] = 128

@@ -124,7 +124,13 @@ def configure_logs(level: str, style: str) -> None:
         ]
         factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
     else:
-        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        # Not the default of structlog with rich: that prints every local variable, customers and secrets among them,
+        # and takes seconds over the arrays of a batch.
+        processors.append(
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        )
         factory = structlog.PrintLoggerFactory(sys.stderr)
     structlog.configure(
         processors=processors,
@@ -140,4 +146,8 @@ class _ToStructlog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = structlog.get_logger(part=record.name)
-        line.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
+        if record.levelno < logging.ERROR and record.exc_info:
+            # A warning is no fault of ours (a database that is away): what happened, without where.
+            line.log(record.levelno, record.getMessage(), error=repr(record.exc_info[1]))
+        else:
+            line.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)

@@ -1,0 +1,33 @@
+"""What the simulations of the suite share."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+import structlog
+
+from holdfast.platform.embedded import Server
+from holdfast.platform.settings import Settings
+from tests import conftest as suite
+from tests.simulation.inprocess import House, open_house
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Only errors are logged: a line for each of some thousand requests costs as much as answering them."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.configure(**before)
+
+
+@pytest.fixture(scope="module")
+async def house(server: Server) -> AsyncIterator[House]:
+    """Two served engines and a worker, for all seeds of a file: each has shows of its own."""
+    name = f"house_{uuid4().hex}"
+    await suite._execute(server.dsn, f"create database {name} template {suite.TEMPLATE} strategy file_copy")
+    url = suite._url(server.dsn, name)
+    async with open_house(Settings(database_url=url, secret_key=suite.SECRET)) as opened:
+        yield opened
+    await suite._execute(server.dsn, f"drop database {name} with (force)")

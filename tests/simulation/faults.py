@@ -1,0 +1,297 @@
+"""What is broken on purpose, drawn from the seed: the wire between clients and servers, and the processes themselves."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from tests.cli.running import Up
+from tests.simulation.history import History
+
+CHUNK = 65_536
+# What becomes of a request, and how often, in thousandths.
+WIRE_FAULTS = {
+    "cut before the server": 8,  # the request never arrives
+    "cut in the middle": 8,  # it arrives, and the connection is gone at once
+    "cut after the answer": 12,  # it was done, and its answer is lost
+    "answer dropped": 2,  # nobody ever hears
+    "answer delayed": 10,
+}
+DELAY_SECONDS_MAX = 1.5
+PROCESS_FAULTS = {
+    "kill api": 5,
+    "kill worker": 3,
+    "kill postgres": 1,
+    "kill backend": 1,
+    "stop worker": 2,
+    "clock of an api": 1,
+    "disk full": 1,
+}
+STOP_SECONDS = (1.0, 8.0)
+LONG_STOP_SECONDS = 60.0
+DISK_FULL_SECONDS = (0.5, 3.0)
+CLOCK_OFF_SECONDS = 3600
+CLOCKS = Path(__file__).with_name("clocks")
+DISK_MEGABYTES = 512
+
+
+class Wire:
+    """A TCP proxy in front of some servers, that loses what it is told to lose. `url` is where clients connect.
+
+    A client sends one request at a time, so what comes first after an answer begins the next request.
+    """
+
+    def __init__(
+        self, history: History, targets: Sequence[int], random: Random, *, faults: dict[str, int] | None = None
+    ) -> None:
+        self._history = history
+        self._targets = targets
+        self._random = random
+        faults = WIRE_FAULTS if faults is None else faults
+        self._fates = [*faults, "pass"]
+        self._weights = [*faults.values(), 1000 - sum(faults.values())]
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    def heal(self) -> None:
+        """From now on everything passes."""
+        self._fates, self._weights = ["pass"], [1]
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._carry(reader, writer))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _carry(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        to_server: asyncio.StreamWriter | None = None
+        try:
+            target = self._random.choice(self._targets)
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", target)
+            ways = _Ways(self, from_client, to_client, from_server, to_server)
+            both = [asyncio.create_task(ways.forth()), asyncio.create_task(ways.back())]
+            try:
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in both:
+                    way.cancel()
+                await asyncio.gather(*both, return_exceptions=True)
+        except OSError:
+            pass  # There is nobody at the other end, which the client sees, too.
+        finally:
+            for writer in filter(None, (to_client, to_server)):
+                writer.transport.abort()
+
+    def draw(self) -> tuple[str, float]:
+        """What becomes of the next request, and how long its answer is delayed."""
+        [fate] = self._random.choices(self._fates, self._weights)
+        if fate != "pass":
+            self._history.fault(fate)
+        return fate, self._random.uniform(0.05, DELAY_SECONDS_MAX) if fate == "answer delayed" else 0.0
+
+
+class _Ways:
+    """The two directions of one connection."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        from_client: asyncio.StreamReader,
+        to_client: asyncio.StreamWriter,
+        from_server: asyncio.StreamReader,
+        to_server: asyncio.StreamWriter,
+    ) -> None:
+        self._wire = wire
+        self._from_client, self._to_client = from_client, to_client
+        self._from_server, self._to_server = from_server, to_server
+        self._fate, self._delay = "pass", 0.0
+        self._begins = True
+
+    async def forth(self) -> None:
+        while data := await self._from_client.read(CHUNK):
+            if self._begins:
+                self._fate, self._delay = self._wire.draw()
+                self._begins = False
+            if self._fate == "cut before the server":
+                return
+            self._to_server.write(data)
+            await self._to_server.drain()
+            if self._fate == "cut in the middle":
+                return
+
+    async def back(self) -> None:
+        while data := await self._from_server.read(CHUNK):
+            self._begins = True
+            if self._fate == "cut after the answer":
+                return
+            if self._fate == "answer dropped":
+                continue
+            await asyncio.sleep(self._delay)
+            self._delay = 0.0
+            self._to_client.write(data)
+            await self._to_client.drain()
+
+
+class SmallDisk:
+    """A file system of its own in memory, which can be filled to the last byte. Needs root.
+
+    `with` mounts it on a folder; `possible` says whether that works here.
+    """
+
+    def __init__(self, folder: Path, megabytes: int = DISK_MEGABYTES) -> None:
+        self.folder = folder
+        self._megabytes = megabytes
+        self._ballast = folder / "ballast"
+
+    @staticmethod
+    def possible(folder: Path) -> bool:
+        """Whether a file system can be mounted on the folder."""
+        if os.geteuid() != 0:
+            return False
+        try:
+            with SmallDisk(folder, 1):
+                return True
+        except (OSError, subprocess.CalledProcessError):
+            return False
+
+    def __enter__(self) -> Self:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={self._megabytes}m,mode=755", "tmpfs", str(self.folder)]
+        subprocess.run(command, check=True, capture_output=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Lazily, because a process of the run may still be on its way out.
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=False, capture_output=True)
+
+    def fill(self) -> None:
+        """Nothing more can be written."""
+        with open(self._ballast, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(1 << 20))
+            except OSError:
+                pass
+
+    def empty(self) -> None:
+        """There is room again."""
+        self._ballast.unlink(missing_ok=True)
+
+
+class Chaos:
+    """Breaks processes of an `up`, one after the other, with pauses between `pause` seconds.
+
+    `restarted` is called to start `up` again where it gave up, as it may when there is no room to recover in.
+    """
+
+    def __init__(
+        self, history: History, up: Up, random: Random, *, pause: tuple[float, float], clock: Path, disk: SmallDisk | None
+    ) -> None:
+        self._history = history
+        self.up = up
+        self._random = random
+        self._pause = pause
+        self._clock = clock
+        self._disk = disk
+        self._stopped: list[psutil.Process] = []
+        self._resuming: set[asyncio.Task[None]] = set()
+        self._faults = {kind: weight for kind, weight in PROCESS_FAULTS.items() if disk or kind != "disk full"}
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled; everything that was stopped then goes on."""
+        try:
+            while True:
+                await asyncio.sleep(self._random.uniform(*self._pause))
+                [kind] = self._random.choices(list(self._faults), list(self._faults.values()))
+                await self._do(kind)
+        finally:
+            for task in self._resuming:
+                task.cancel()
+            for process in self._stopped:
+                _signal(process, signal.SIGCONT)
+            if self._disk is not None:
+                self._disk.empty()
+            self._clock.write_text("0")
+
+    async def _do(self, kind: str) -> None:
+        victims = await asyncio.to_thread(self._victims, kind)
+        if kind == "disk full":
+            assert self._disk is not None
+            self._history.fault(kind)
+            await asyncio.to_thread(self._disk.fill)
+            await asyncio.sleep(self._random.uniform(*DISK_FULL_SECONDS))
+            self._disk.empty()
+        elif not victims:
+            return  # It is on its way back from the last time.
+        elif kind == "stop worker":
+            long = self._random.random() < 0.05
+            seconds = LONG_STOP_SECONDS if long else self._random.uniform(*STOP_SECONDS)
+            self._history.fault(kind, f"{seconds:.1f} s")
+            self._stopped.append(victims[0])
+            _signal(victims[0], signal.SIGSTOP)
+            self._later(seconds, lambda: self._resume(victims[0]))
+        elif kind == "clock of an api":
+            off = self._random.choice([-CLOCK_OFF_SECONDS, CLOCK_OFF_SECONDS])
+            self._history.fault(kind, f"{off:+} s")
+            self._clock.write_text(str(off))
+            _signal(self._random.choice(victims), signal.SIGKILL)
+            # The one that takes its place starts within a second or some, and reads the file.
+            self._later(4.0, lambda: self._clock.write_text("0"))
+        else:
+            self._history.fault(kind)
+            _signal(self._random.choice(victims), signal.SIGKILL)
+
+    def _victims(self, kind: str) -> list[psutil.Process]:
+        try:
+            match kind:
+                case "kill api" | "clock of an api":
+                    return self.up.apis()
+                case "kill worker" | "stop worker":
+                    return self.up.children("holdfast", "worker")
+                case "kill postgres":
+                    return [self.up.postmaster()]
+                case "kill backend":
+                    return [each for each in self.up.postmaster().children() if "holdfast" in " ".join(each.cmdline())]
+        except (psutil.Error, ValueError):
+            pass  # It has just died.
+        return []
+
+    def _later(self, seconds: float, do: Callable[[], object]) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            do()
+
+        task = asyncio.create_task(wait())
+        self._resuming.add(task)
+        task.add_done_callback(self._resuming.discard)
+
+    def _resume(self, process: psutil.Process) -> None:
+        _signal(process, signal.SIGCONT)
+        self._stopped.remove(process)
+
+
+def _signal(process: psutil.Process, what: signal.Signals) -> None:
+    try:
+        process.send_signal(what)
+    except psutil.Error:
+        pass
