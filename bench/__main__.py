@@ -28,7 +28,7 @@ QUICK_SECONDS = 2.0
 QUICK_WARM_UP_SECONDS = 1.0
 QUICK_MINUTES = 0.5
 
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 SCENARIOS: dict[str, Scenario] = {
@@ -74,6 +74,7 @@ def bench(
     connections: Annotated[int, typer.Option(min=1, max=2_000, help="Connections of the load generator.")] = 100,
     workers: Annotated[int, typer.Option(min=1, max=64, help="API processes.")] = 1,
     minutes: Annotated[float | None, typer.Option(min=0.05, max=600, help="Length of `memory`.", show_default="1, 0.5 when quick")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", hidden=True, help="Sizes for a test of this tool.")] = False,
     full: Annotated[bool, typer.Option("--full", help="The largest sizes, too: ten million old bookings.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Short runs and smaller sizes; what a pass over all does.")] = False,
     generator: Annotated[str, typer.Option(help="wrk or own; auto takes wrk for plain claims where it is.")] = "auto",
@@ -102,6 +103,7 @@ def bench(
         minutes=minutes if minutes is not None else QUICK_MINUTES if quick else Plan.minutes,
         full=full,
         quick=quick and not full,
+        tiny=tiny,
         generator=_generator(generator, install_wrk=install_wrk),
     )
     if data is not None and not data.is_dir():

@@ -15,6 +15,7 @@ from bench.load import ClaimKind, Claims, Load, send_claims
 from bench.machine import MachineTime
 from bench.stage import BATCHED, Books, Served, Stage, Variant, serve
 
+WARM_UP_PLACES = 100_000
 _ANSWERS = "holdfast_http_request_seconds_count{"
 
 
@@ -124,6 +125,11 @@ class Trial:
         async with self.metered(served) as meter:
             load = await self.claims(served, kind, shows, start=warm.sent, **more)
         return meter.figures(load), told(warm, load)
+
+    async def warmed_elsewhere(self, served: Served) -> tuple[list[str], Load]:
+        """Warms the servers up on a show of its own, where the crowd that comes next needs its show untouched."""
+        shows = await self.books.open_shows(standing=WARM_UP_PLACES)
+        return shows, await self.claims(served, "standing", shows, seconds=self.plan.warm_up_seconds)
 
     @asynccontextmanager
     async def metered(self, served: Served) -> "AsyncIterator[Meter]":

@@ -97,7 +97,7 @@ def make_app(engine: Engine) -> App:
         [*served, document_routes(document), web.docs_routes(document)],
         state=engine,
         authorize=authorize,
-        once=Once(engine.db, _caller_name, pool_max=engine.settings.pool_max),
+        once=Once(engine.db, _caller_name),
         observe=_Observer(),
         access_log=_log_access,
         body_bytes_max=engine.settings.body_bytes_max,

@@ -609,6 +609,17 @@ async def test_a_capacity_goes_down_to_what_is_gone_and_no_further(
     assert (await _claim(client, show, area="Floor", quantity=1)).json()["code"] == "sold_out"
 
 
+async def test_a_hold_past_its_deadline_does_not_keep_a_capacity_up(
+    client: httpx.AsyncClient, owner: httpx.AsyncClient, a_show: MakeShow, engine: Engine
+) -> None:
+    show = await a_show(areas=[{**FLOOR, "capacity": 10}])
+    assert (await _claim(client, show, quantity=6)).status_code == 201
+    refused = await _edit(owner, show, areas=[{"id": 1, "capacity": 5}])
+    assert refused.json()["code"] == "capacity_below_sold"
+    await engine.db.execute("update bookings set expires_at = clock_timestamp()")
+    assert (await _edit(owner, show, areas=[{"id": 1, "capacity": 5}])).json()["available_seats"] == 5
+
+
 async def test_the_seats_of_a_seated_area_stay(owner: httpx.AsyncClient, a_show: MakeShow) -> None:
     show = await a_show(areas=[STALLS])
     answer = await _edit(owner, show, areas=[{"id": 1, "capacity": 43}])

@@ -76,7 +76,7 @@ async def test_clients_that_die(api: Running, show: dict[str, Any], database_url
     buyers = Buyers(api.url, show, rounds=0)
     async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
         answers = await asyncio.gather(
-            *(client.post(path, json=wish, headers={"Idempotency-Key": key}) for key in whole_keys)
+            *(client.post(path, content=body, headers={"Idempotency-Key": key}) for key in whole_keys)
         )
     assert {answer.status_code for answer in answers} == {201}
     for key, answer in zip(whole_keys, answers, strict=True):

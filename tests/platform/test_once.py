@@ -53,7 +53,7 @@ async def make(call: Call[Any], tx: Transaction) -> Answer:
 @pytest.fixture
 async def ready(db: Database) -> Once:
     await db.execute(EFFECTS)
-    return Once(db, whose, pool_max=20)
+    return Once(db, whose)
 
 
 async def test_the_answer_is_given_again_and_says_so(ready: Once, db: Database) -> None:
@@ -106,7 +106,7 @@ async def test_fifty_equal_requests_at_once_in_two_processes_have_one_effect(
     ready: Once, db: Database, settings: Settings
 ) -> None:
     other_db = await open_database(settings)
-    other = Once(other_db, whose, pool_max=20)
+    other = Once(other_db, whose)
     answers = await asyncio.gather(*((ready, other)[n % 2].run(request(), make) for n in range(50)))
     assert await db.value(COUNT) == 1
     assert {(answer.status, answer.body) for answer in answers} == {(201, b'{"what":"made"}')}
@@ -149,7 +149,7 @@ async def test_another_request_under_the_key_is_refused_also_while_the_first_run
 
     first = asyncio.create_task(ready.run(request(), slow))
     await begun.wait()
-    different = asyncio.create_task(Once(other_db, whose, pool_max=20).run(request(body=b'{"a":1}'), make))
+    different = asyncio.create_task(Once(other_db, whose).run(request(body=b'{"a":1}'), make))
 
     async def it_waits() -> bool:
         return bool(await db.value("select count(*) from pg_locks where not granted"))
@@ -201,7 +201,7 @@ async def test_who_waited_for_a_refused_request_gets_a_try_of_its_own(
     await begun.wait()
     waiting = [
         asyncio.create_task(each.run(request(), make))
-        for each in (ready, Once(other_db, whose, pool_max=20), ready)
+        for each in (ready, Once(other_db, whose), ready)
     ]
     release.set()
     with pytest.raises(Conflict):
@@ -297,7 +297,7 @@ async def test_handlers_that_read_beside_their_transaction_do_not_starve_one_ano
         return Answer(200, Done(str(await small.value("select 1"))))
 
     try:
-        ready = Once(small, whose, pool_max=few.pool_max)
+        ready = Once(small, whose)
         calls = [ready.run(request(f"k-{number}"), read_beside) for number in range(8)]
         answers = await asyncio.gather(*calls)
     finally:

@@ -31,11 +31,18 @@ class Span(NamedTuple):
         return self.lo == inf
 
     def narrowed(self, moment: float | None) -> "Span":
-        """With the time that the product told, if that can be true."""
+        """With the time that the product told, if that can be true: when it was decided, under the lock of the show.
+
+        Who asks for places waits for that lock, so that for them it was so from then on.
+        """
         if moment is None:
             return self
         lo, hi = max(self.lo, moment - TOLERANCE), min(self.hi, moment + TOLERANCE)
         return Span(lo, hi) if lo <= hi else self
+
+    def since(self, moment: float | None) -> "Span":
+        """Not before the time that the product told. Who only reads may see it later, when it is committed."""
+        return self if moment is None else Span(max(self.lo, min(moment - TOLERANCE, self.hi)), self.hi)
 
 
 NEVER = Span(inf, inf)
@@ -153,10 +160,10 @@ class Booking(Holder):
         self.first_deadline, self.deadline = (min(deadlines), max(deadlines)) if deadlines else (inf, inf)
         self._settle_steps(row, shown)
         pending_until = Span(self.deadline - TOLERANCE, self.deadline + TOLERANCE)
-        if not self.confirmed.never:
-            self.dead = self.cancelled
-        else:
-            self.dead = Span(*map(min, zip(pending_until, self.cancelled, strict=True)))
+        if not self.cancelled.never:
+            self.dead = self.cancelled.narrowed(row.get("ended_at"))
+        if self.confirmed.never:
+            self.dead = Span(*map(min, zip(pending_until, self.dead, strict=True)))
 
     def _settle_steps(self, row: dict[str, Any], shown: list[Call]) -> None:
         sold = [c for c in shown if c.answer["status"] in ("CONFIRMED", "CANCELLED")]
@@ -167,11 +174,11 @@ class Booking(Holder):
                 starts.append(self.born.lo)
             ends = [c.end for c in sold]
             span = Span(min(starts, default=inf), min(ends, default=inf))
-            self.confirmed = span.narrowed(at if at is not None else row.get("confirmed_at"))
+            self.confirmed = span.since(at if at is not None else row.get("confirmed_at"))
         gone = [c for c in shown if c.answer["status"] == "CANCELLED" or c.answer["reason"] == "released"]
         if gone or row.get("status") == "CANCELLED" or row.get("reason") == "released":
             span = Span(min(self._starts("cancel"), default=inf), min((c.end for c in gone), default=inf))
-            self.cancelled = span.narrowed(row.get("ended_at"))
+            self.cancelled = span.since(row.get("ended_at"))
         longer = [c for c in self.calls if c.do == "extend" and c.status == 200]
         if longer or row.get("extended"):
             self.extended = Span(min(self._starts("extend"), default=inf), min((c.end for c in longer), default=inf))

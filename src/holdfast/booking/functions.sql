@@ -69,7 +69,7 @@ begin
       from seat_rows r cross join lateral generate_series(1, cardinality(r.numbers)) i
      where r.show_id = p_show_id and r.area = p_area
        and not exists (select from claims c where c.show_id = p_show_id and c.seat = r.first_seat + i - 1)
-       and r.first_seat + i - 1 <> all (p_except)),
+       and r.first_seat + i - 1 not in (select unnest(p_except))),
   islands as (
     select f.row_number, f.segment, f.seat,
            f.seat - row_number() over (partition by f.row_number, f.segment order by f.seat) as island
@@ -85,7 +85,7 @@ begin
   end if;
   select array_agg(x.seat) into v_seats from (
     select s.seat from stock k cross join lateral generate_series(k.first_seat, k.first_seat + k.capacity - 1) s(seat)
-     where k.show_id = p_show_id and k.area = p_area and s.seat <> all (p_except)
+     where k.show_id = p_show_id and k.area = p_area and s.seat not in (select unnest(p_except))
        and not exists (select from claims c where c.show_id = p_show_id and c.seat = s.seat)
      order by s.seat limit p_count) x;
   return case when cardinality(v_seats) = p_count then v_seats end;

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
+from math import ceil
 from typing import Annotated, Any
 
 import msgspec
@@ -104,7 +105,7 @@ class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     seats: Annotated[list[Annotated[str, Meta(min_length=1, max_length=150)]], Meta(min_length=1, max_length=10_000)] | None = None  # fmt: skip
     quantity: Count | None = None
     best_available: Count | None = None
-    area: Name | None = None
+    area: catalog.AreaName | None = None
     tier: Name | None = None
     tiers: Annotated[dict[Name, Count], Meta(min_length=1, max_length=100)] | None = None
     split: bool = False
@@ -296,13 +297,22 @@ def _best_available(
     view: View, request: ClaimRequest, area: "catalog.Area | None", count: int, attempt: int
 ) -> _Places:
     # The geometry of a large party that may be split takes seconds.
-    split = request.split and (area is None or count <= SPLIT_OFFERED_MAX)
+    split = request.split and count <= SPLIT_OFFERED_MAX
+    # Alone, a claim is offered the very best seats; in a crowd each process begins at others among equals.
+    spread = attempt + (_SPREAD if view.is_contended else 0)
     best = partial(
-        view.seating.best, area.number if area else None, count, allow_split=split, limit=OFFERS, spread=_SPREAD + attempt
-    )  # fmt: skip
+        view.seating.best,
+        area.number if area else None,
+        count,
+        allow_split=split,
+        limit=OFFERS,
+        spread=spread,
+    )
     offers = best(view.taken_or_offered()) or best(view.taken)
-    if not offers and area is not None and request.split and not split:
-        offers = _first_free(view, area, count)
+    if not offers and request.split and not split:
+        seated = [each for each in view.plan.areas if each.kind == "seated"]
+        area = area or max(seated, key=lambda each: view.left[each.number - 1], default=None)
+        offers = _first_free(view, area, count) if area else []
     if not offers and area is None:
         free = max(
             (left for a, left in zip(view.plan.areas, view.left, strict=True) if a.kind == "seated"),
@@ -440,7 +450,7 @@ def _sale_window(show: "catalog.Show", now: datetime) -> Mapping[str, Any]:
     """When it opens, and how long to wait, when it opens at all."""
     if show.selling and show.sale_opens_at is not None and now < show.sale_opens_at:
         return {
-            "retry_after": max(1, round((show.sale_opens_at - now).total_seconds())),
+            "retry_after": max(1, ceil((show.sale_opens_at - now).total_seconds())),
             "opens_at": clock.rfc3339(show.sale_opens_at),
         }
     return {}

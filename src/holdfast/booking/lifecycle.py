@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Literal
+from uuid import UUID
 
 from holdfast.booking.office import Office
 from holdfast.booking.view import Change
@@ -21,6 +22,7 @@ sql = load_queries(__file__)
 log = telemetry.log("booking")
 
 EXTENSION_SECONDS = 60
+END_PAGE = 500
 
 # (from, to) -> the reasons that the step may carry. None: a step without a reason.
 STEPS: dict[tuple[str | None, str], frozenset[str | None]] = {
@@ -196,13 +198,15 @@ async def cancel(
     return booking
 
 
-async def end_all(office: Office, show_id: ShowId, limit: int = 100) -> int:
-    """Ends up to `limit` live bookings of a cancelled show, each in a transaction of its own; how many it ended."""
-    rows = await office.db.rows(sql.live_bookings, show_id, limit)
-    for row in rows:
-        async with office.db.transaction() as tx:
-            await cancel(tx, office, show_id, row["booking_id"], "show_cancelled", sold_too=True)
-    return len(rows)
+async def end_all(office: Office, show_id: ShowId) -> int:
+    """Ends every live booking of a cancelled show, each in a transaction of its own; how many it ended."""
+    ended, after = 0, UUID(int=0)
+    while rows := await office.db.rows(sql.live_bookings, show_id, after, END_PAGE):
+        for row in rows:
+            async with office.db.transaction() as tx:
+                await cancel(tx, office, show_id, row["booking_id"], "show_cancelled", sold_too=True)
+        ended, after = ended + len(rows), rows[-1]["booking_id"]
+    return ended
 
 
 def booking_from(row: Record) -> Booking:

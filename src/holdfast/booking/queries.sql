@@ -101,8 +101,9 @@ insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at)
 values ($1, $2, $3, $4, clock_timestamp());
 
 -- name: live_bookings
--- Some bookings of a show that hold places, oldest first.
-select booking_id from bookings where show_id = $1 and status in ('PENDING', 'CONFIRMED') order by booking_id limit $2;
+-- The next bookings of a show that hold places, behind $2.
+select booking_id from bookings where show_id = $1 and booking_id > $2 and status in ('PENDING', 'CONFIRMED')
+ order by booking_id limit $3;
 
 -- name: shows_overdue
 -- Shows with a hold past its deadline: hops from show to show through the index of pending bookings.

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from holdfast import accounts, booking, catalog
+from holdfast import accounts, booking
 from holdfast.accounts import Buyer, Caller, Staff
 from holdfast.booking import (
     Asker,
@@ -35,11 +35,9 @@ from holdfast.platform import clock
 from holdfast.platform.db import Database, Transaction
 from holdfast.platform.errors import IdempotencyMismatch, Invalid
 from holdfast.platform.http import (
-    ANYONE,
     IDEMPOTENCY_KEY,
     Answer,
     Call,
-    HeaderParameter,
     Routes,
     Timestamp,
     created,

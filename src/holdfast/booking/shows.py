@@ -15,6 +15,7 @@ from holdfast.platform.ids import OrganizerId, ShowId, new_id
 sql = load_queries(__file__)
 
 END_BOOKINGS = "booking.end_all"
+OVERDUE_MAX = 1000
 
 
 class CapacityBelowSold(Conflict):
@@ -88,7 +89,10 @@ async def edit_show(
 async def _resize(
     tx: Transaction, office: Office, show_id: ShowId, areas: Sequence[catalog.AreaRecord]
 ) -> None:
-    """Gives areas their new capacities, all or none."""
+    """Gives areas their new capacities, all or none; what is held past its deadline does not stand in the way."""
+    overdue = await tx.row(sql.fail_overdue, show_id, OVERDUE_MAX, await tx.value(sql.database_clock))
+    assert overdue is not None
+    freed = overdue["freed_seats"]
     done = await tx.rows(
         sql.set_capacities, show_id, [number for number, *_ in areas], [capacity for *_, capacity in areas]
     )
@@ -96,9 +100,9 @@ async def _resize(
     for number, name, _, capacity in areas:
         if number not in able:
             raise CapacityBelowSold(f"{name} cannot go down to {capacity}.", area=number)
-    row = await tx.row(sql.availability_changed, show_id, new_id(), [], [])
+    row = await tx.row(sql.availability_changed, show_id, new_id(), [], freed)
     assert row is not None
-    change = Change(row["at_revision"], (), (), row["left_over"])
+    change = Change(row["at_revision"], (), freed, row["left_over"])
     tx.after_commit(partial(office.views.changed, show_id, change))
 
 

@@ -114,6 +114,7 @@ class View:
             self.taken[seat >> 3] |= 1 << (seat & 7)
         # The first choices of claims in flight, as a bitmap like `taken`: others are offered other seats.
         self._offered = bytearray(len(self.taken))
+        self._offering = 0
         self.checked_at = self.asked_at = clock.monotonic()
         # How far the database was at the last look, when that was further than this view.
         self.owed: int | None = None
@@ -145,11 +146,18 @@ class View:
         """Until the end of the block, `taken_or_offered` has these seats."""
         for seat in seats:
             self._offered[seat >> 3] |= 1 << (seat & 7)
+        self._offering += 1 if seats else 0
         try:
             yield
         finally:
+            self._offering -= 1 if seats else 0
             for seat in seats:
                 self._offered[seat >> 3] &= ~(1 << (seat & 7))
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether other claims that were offered seats are in flight."""
+        return self._offering > 0
 
     def taken_or_offered(self) -> bytes:
         """`taken`, with the seats that claims in flight have been offered."""

@@ -28,12 +28,9 @@ CallerName = Callable[[Call[Any]], str]
 class Once:
     """What `build_app(once=...)` takes. `caller_name` tells whose key it is: equal keys of two callers are two keys."""
 
-    def __init__(self, db: Database, caller_name: CallerName, *, pool_max: int) -> None:
+    def __init__(self, db: Database, caller_name: CallerName) -> None:
         self._db = db
         self._caller_name = caller_name
-        # A handler may read on a second connection while its transaction holds the first. If handlers could hold the
-        # whole pool, each would wait for the others; half of it is always theirs to read on.
-        self._seats = asyncio.Semaphore(max(1, pool_max // 2))
         self._turns: dict[tuple[str, str], tuple[asyncio.Lock, int]] = {}
 
     async def run(self, call: Call[Any], handler: Operation) -> Answer:
@@ -44,7 +41,7 @@ class Once:
         """
         key = call.idempotency_key()
         if key is None:
-            async with self._seats, self._db.transaction() as tx:
+            async with self._db.transaction() as tx:
                 return (await handler(call, tx)).encoded()
         caller = self._caller_name(call)
         async with self._turn(caller, key):
@@ -56,7 +53,7 @@ class Once:
 
     async def _try(self, call: Call[Any], handler: Operation, caller: str, key: str) -> Answer | None:
         fingerprint = call.fingerprint()
-        async with self._seats, self._db.transaction() as tx:
+        async with self._db.transaction() as tx:
             if await tx.value(sql.answer_begun, caller, key, fingerprint):
                 answer = (await handler(call, tx)).encoded()
                 await tx.execute(sql.answer_stored, caller, key, *_kept(answer))
