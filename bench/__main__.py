@@ -24,8 +24,8 @@ from holdfast.platform import telemetry
 from holdfast.platform.embedded import EmbeddedFailed
 
 FILES_WANTED = 20_000
-QUICK_SECONDS = 2.0
-QUICK_WARM_UP_SECONDS = 1.0
+QUICK_SECONDS = 1.5
+QUICK_WARM_UP_SECONDS = 0.8
 QUICK_MINUTES = 0.5
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -58,7 +58,8 @@ app = typer.Typer(
 
 _HELP = f"""Measure Holdfast over real HTTP on this machine, with durable commits, and check every booking afterwards.
 
-Scenarios: {", ".join(SCENARIOS)}. Without any: a quick pass over all of them, in some eight minutes.
+Scenarios: {", ".join(SCENARIOS)}. Without any: a quick pass over all of them, some eight
+minutes where nothing else runs.
 
 Each variant runs at least three times, in turn with the others (A B A B ...), on fresh servers and after a warm-up. Shown are
 medians with the least and the greatest repeat. The result goes to bench/results/ as JSON, with a picture as SVG.
@@ -68,7 +69,7 @@ medians with the least and the greatest repeat. The result goes to bench/results
 @app.command(help=_HELP)
 def bench(
     scenarios: Annotated[list[str] | None, typer.Argument(metavar="[SCENARIO]...", show_default=False)] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.5, max=600, help="Measured time of each run.", show_default="6, 2 when quick")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.5, max=600, help="Measured time of each run.", show_default="6, 1.5 when quick")] = None,
     repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each variant; fewer than 3 are marked.")] = 3,
     strategy: Annotated[list[str] | None, typer.Option(help="Only this strategy; may be given again.", show_default="all there are")] = None,
     connections: Annotated[int, typer.Option(min=1, max=2_000, help="Connections of the load generator.")] = 100,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.load import ROOT
-from bench.report import Result, cell, verdict_words
+from bench.report import Result, cell, sizes_of, verdict_words
 
 PAGE = ROOT / "docs" / "operate" / "speed.md"
 
@@ -71,7 +71,7 @@ def text(result: Result, source: Path) -> str:
         measured, word = verdict_words(verdict)
         parts.append(f"| {verdict.target} | {verdict.bound} | {measured} | {word} |\n")
     for name, scenario in result.scenarios.items():
-        sizes = ", ".join(f"{value:,g} {key}" for key, value in scenario.settings.items())
+        sizes = sizes_of(scenario)
         parts.append(
             f"\n## {name}\n\n{scenario.about[0].upper()}{scenario.about[1:]}.{f' ({sizes})' if sizes else ''}\n\n"
         )

@@ -277,6 +277,8 @@ class VariantResult(msgspec.Struct):
     figures: dict[str, dict[str, Any]]
     violations: list[str]
     notes: list[str]
+    # Whether there was anything to check: the floor books nothing.
+    audited: bool = True
 
     def spread_of(self, figure: str) -> Spread | None:
         """None where this variant has no such figure."""
@@ -313,16 +315,17 @@ async def run_scenario(
         settings=scenario.settings(plan),
         columns=list(scenario.columns),
         seconds=round(time.monotonic() - began, 1),
-        variants={name: _gathered(repeats) for name, repeats in outcomes.items()},
+        variants={variant.name: _gathered(variant, outcomes[variant.name]) for variant in variants},
     )
 
 
-def _gathered(repeats: Sequence[Outcome]) -> VariantResult:
+def _gathered(variant: Variant, repeats: Sequence[Outcome]) -> VariantResult:
     # A figure that a repeat could not give is none: ratios pair the repeats by their order.
     names = [name for name in repeats[0].figures if all(name in outcome.figures for outcome in repeats)]
     figures = {name: _shown([outcome.figures[name] for outcome in repeats]) for name in names}
     notes = list(dict.fromkeys(note for outcome in repeats for note in outcome.notes))
-    return VariantResult(figures, [each for outcome in repeats for each in outcome.violations], notes)
+    violations = [each for outcome in repeats for each in outcome.violations]
+    return VariantResult(figures, violations, notes, audited=variant.app == "holdfast")
 
 
 def _shown(values: Sequence[float]) -> dict[str, Any]:

@@ -74,6 +74,10 @@ def has_redis() -> bool:
     return "redis_url" in Settings.__struct_fields__ and shutil.which("redis-server") is not None
 
 
+class CodeChanged(StageFailed):
+    """The servers have other code than the one that made the database."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """What is compared within a scenario. `app` is `holdfast`, or `floor` or `echo` of floor.py."""
@@ -314,6 +318,10 @@ class Served:
             raise StageFailed(f"GET {path}: {error}") from error
         finally:
             connection.close()
+        if answer.status == 503 and "holdfast migrate" in text:
+            raise CodeChanged(
+                "The code was changed while it was measured. Start again, and leave it alone meanwhile."
+            )
         if answer.status != 200:
             raise StageFailed(f"GET {path}: {answer.status}")
         return text
@@ -395,6 +403,8 @@ async def _wait_until_ready(served: Served, variant: Variant, stage: Stage) -> N
                 )
         try:
             served.ask(path)
+        except CodeChanged:
+            raise
         except StageFailed as failure:
             # The floor knows no such path; that it answers is enough.
             if str(failure).endswith("404"):

@@ -92,7 +92,7 @@ def _figure(
 def _of_size(setting: str, size: float) -> "Callable[[ScenarioResult], str]":
     def where(result: ScenarioResult) -> str:
         had = result.settings.get(setting, 0)
-        return "" if had >= size else f"the run had {had:,g} {setting}, the target is for {size:,g}"
+        return "" if had >= size else f"the run had {had:,.10g} {setting}, the target is for {size:,.10g}"
 
     return where
 

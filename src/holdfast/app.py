@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -87,14 +88,14 @@ def make_app(engine: Engine) -> App:
     """The app on an open engine."""
     setting = engine.settings.seed_routes
     served = [routes for routes in ROUTES if routes is not seeds_routes.routes or setting != "off"]
-    document = api_document(served)
+    document, page = _documents(setting != "off")
 
     async def authorize(call: Call[Any], who: Any) -> Any:
         under = who.under(setting) if isinstance(who, seeds_routes.SeedUser) else who
         return await engine.access.authorize(call, under)
 
     return build_app(
-        [*served, document_routes(document), web.docs_routes(document)],
+        [*served, document, page],
         state=engine,
         authorize=authorize,
         once=Once(engine.db, _caller_name),
@@ -102,6 +103,14 @@ def make_app(engine: Engine) -> App:
         access_log=_log_access,
         body_bytes_max=engine.settings.body_bytes_max,
     )
+
+
+@cache
+def _documents(with_seeds: bool) -> tuple[Routes, Routes]:
+    """The routes of the API document and of its page, which take longer to make than all the rest of the app."""
+    served = [routes for routes in ROUTES if with_seeds or routes is not seeds_routes.routes]
+    document = api_document(served)
+    return document_routes(document), web.docs_routes(document)
 
 
 def _caller_name(call: Call[Any]) -> str:

@@ -34,11 +34,44 @@ WITH_BODY = [route for route in ALL if route.reads_body]
 WITH_FIELDS = [route for route in WITH_BODY if route.body is not None]
 WITH_QUERY = [route for route in ENDING if route.query is not None]
 NOBODY = "0192f5a0-8c9e-7d3f-9a41-c6be50217d84"
-# What the routes without an example would be sent.
-EXAMPLES: dict[str, Any] = {
-    "replace_venue": {"name": "Globe", "timezone": "Europe/London"},
-    "revise_layout": {"name": "Stage", "areas": [{"name": "Yard", "kind": "standing", "capacity": 700}]},
-}
+ROW = {"label": "A", "seats": 4, "x": 1.0, "y": 2.0, "gap_after": [2]}
+PLACED_ROW = {"label": "B", "numbers": ["1", "2"], "positions": [[0.0, 0.0], [1.0, 0.0]]}
+AREAS = [
+    {"name": "Stalls", "kind": "seated", "rows": [ROW, PLACED_ROW]},
+    {"name": "Yard", "kind": "standing", "capacity": 700},
+]
+APPOINTMENT = {
+    "template": "appointments", "name": "Consultation", "first": "2031-11-03", "last": "2031-11-03",
+    "opens": "09:00", "closes": "09:30", "minutes": 30, "timezone": "Europe/Berlin", "breaks": [["12:00", "13:00"]],
+}  # fmt: skip
+# What to send where there is no example, where it leaves much out, or where it would make very much.
+EXAMPLES: dict[str, list[Any]] = {
+    "create_show": [
+        {"name": "Hamlet", "start_time": "2030-12-24T20:00:00Z", "total_seats": 9},
+        {
+            "name": "Hamlet", "start_time": "2030-12-24T20:00:00Z", "areas": AREAS, "focal": [0.0, 0.0],
+            "tiers": [{"name": "Adult", "area": "Yard", "amount": 100}],
+        },
+        {"name": "Hamlet", "start_time": "2030-12-24T20:00:00Z", "areas": AREAS[::-1]},
+    ],
+    "edit_show": [
+        {"name": "Hamlet"},
+        {"areas": [{"id": 1, "name": "Main"}], "tiers": [{"id": 1, "name": "Adult", "area": "Main", "amount": 1}]},
+    ],
+    "edit_venue": [{"name": "Globe", "timezone": "Europe/London"}],
+    "create_layout": [{"name": "Stage", "areas": AREAS}],
+    "revise_layout": [{"name": "Stage", "areas": AREAS}],
+    "create_series": [
+        APPOINTMENT,
+        {"template": "trips", "name": "To the sea", "departures": ["2031-01-01T08:00:00Z"], "times": ["08:00"]},
+        {"template": "repeat", "show": {"name": "Hamlet", "total_seats": 9}, "starts": ["2031-01-01T08:00:00Z"]},
+    ],
+    "claim": [
+        {"seats": ["9"], "customer": {"email": "guest@example.org", "name": "Guest"}},
+        {"quantity": 1, "tiers": {"Adult": 1}},
+    ],
+    "create_block": [{"seats": ["8"], "reason": "House seats"}],
+}  # fmt: skip
 
 
 def name_of(route: Route) -> str:
@@ -66,7 +99,7 @@ async def house(server: Server) -> AsyncIterator[House]:
     name = f"hostile_{uuid4().hex}"
     await _execute(server.dsn, f"create database {name} template {TEMPLATE} strategy file_copy")
     settings = Settings(
-        database_url=_url(server.dsn, name), secret_key=SECRET, seed_routes="open", log_level="critical"
+        database_url=_url(server.dsn, name), secret_key=SECRET, seed_routes="open", log_level="error"
     )
     async with open_engine(settings) as engine:
         async with engine.db.transaction() as tx:
@@ -149,11 +182,7 @@ def attacks_on(info: inspect.Type) -> tuple[list[Any], list[Any]]:
         return attacks_on(info.type)
     match info:
         case inspect.UnionType():
-            parts = [
-                attacks_on(each)
-                for each in info.types
-                if not isinstance(each, inspect.NoneType | inspect.Unset)
-            ]
+            parts = [attacks_on(each) for each in info.types if not isinstance(each, inspect.NoneType)]
             if len(parts) == 1:
                 never, odd = parts[0]
                 return never + ([] if info.includes_none else [None]), odd
@@ -213,8 +242,10 @@ def with_field(example: Any, at: tuple[str | int, ...], value: Any) -> Any | Non
             here = here[part]
         except (KeyError, IndexError, TypeError):
             return None
-    if (isinstance(here, dict) and isinstance(at[-1], str)) or (isinstance(here, list) and here and isinstance(at[-1], int)):
-        here[at[-1]] = value
+    if (isinstance(here, dict) and isinstance(at[-1], str)) or (
+        isinstance(here, list) and here and isinstance(at[-1], int)
+    ):
+        here[at[-1]] = value  # type: ignore[index]
     else:
         return None
     return body
@@ -232,8 +263,16 @@ def written(body: Any) -> bytes:
     return re.sub(r'"@(\d+)@"', lambda found: texts[int(found[1])], plain).encode("utf-8", "surrogatepass")
 
 
-def example_of(route: Route) -> Any:
-    return route.example if route.example is not None else EXAMPLES[route.operation_id]
+def examples_of(route: Route) -> list[Any]:
+    return EXAMPLES.get(route.operation_id, [route.example])
+
+
+def sent_along(route: Route) -> dict[str, Any]:
+    """The body beside something else that is wrong. Without a password, which takes long to look at."""
+    if route.body is None:
+        return {}
+    body = {name: value for name, value in examples_of(route)[0].items() if name != "password"}
+    return {"content": written(body)}
 
 
 def bodies_of(route: Route) -> list[Any]:
@@ -250,13 +289,12 @@ def pointer(at: tuple[str | int, ...]) -> str:
 async def test_every_field_with_every_kind_of_nonsense(house: House, route: Route) -> None:
     tagged = len(bodies_of(route)) > 1
     tried = 0
-    for kind in bodies_of(route):
-        for at, info in fields_of(inspect.type_info(kind)):
-            never, odd = attacks_on(info)
-            for value, must_fail in [(v, True) for v in never] + [(v, False) for v in odd]:
-                body = with_field(example_of(route), at, value)
-                if body is None:
-                    continue
+    every_field = {at: info for kind in bodies_of(route) for at, info in fields_of(inspect.type_info(kind))}
+    for at, info in every_field.items():
+        never, odd = attacks_on(info)
+        for value, must_fail in [(v, True) for v in never] + [(v, False) for v in odd]:
+            bodies = (with_field(example, at, value) for example in examples_of(route))
+            for body in filter(None, bodies):
                 tried += 1
                 answer = await house.send(route, content=written(body))
                 where = f"{pointer(at)} = {str(value)[:60]}: {answer.text[:300]}"
@@ -300,7 +338,7 @@ async def test_bodies_that_are_no_bodies(house: House, route: Route) -> None:
         answer = await house.send(route, content=content)
         problem = check(answer, route)
         assert answer.status_code in {400, 413}, (what, answer.text)
-        if route.problems is None and what == "an unknown field":
+        if route.problems is None and what == "an unknown field" and len(bodies_of(route)) < 2:
             assert (problem["code"], problem["errors"][0]["pointer"]) == ("unknown_field", "/surprise")
         assert len(answer.content) < 2000, what
     empty = await house.send(route, content=b"")
@@ -328,7 +366,7 @@ async def test_bodies_without_measure(house: House, route: Route) -> None:
 
 @pytest.mark.parametrize("route", WITH_FIELDS, ids=name_of)
 async def test_content_types_that_nobody_reads(house: House, route: Route) -> None:
-    body = written(example_of(route))
+    body = written(examples_of(route)[0])
     for media in (
         "text/plain",
         "application/x-www-form-urlencoded",
@@ -339,7 +377,7 @@ async def test_content_types_that_nobody_reads(house: House, route: Route) -> No
         "",
         "\xff",
     ):
-        answer = await house.send(route, content=body, headers={"content-type": media.encode("latin-1")})  # type: ignore[dict-item]
+        answer = await house.send(route, content=body, headers={"content-type": media.encode("latin-1")})
         check(answer, route)
         assert answer.status_code == 415, (media, answer.text)
 
@@ -359,17 +397,18 @@ async def test_ids_that_are_none(house: House, route: Route) -> None:
             for other in route.parameters:
                 given = nonsense if other[0] == name else house.ids[other[0]]
                 path = path.replace(f"{{{other[0]}}}", given)
-            body = {"content": written(example_of(route))} if route.body is not None else {}
+            body = sent_along(route)
             answer = await house.send(route, path, **body)
-            problem = check(answer, route)
+            # What a server takes for a slash, or for the end of a line, leads to another path.
+            problem = check(answer, None if "%2f" in nonsense else route)
             assert answer.status_code in {404, 405}, (nonsense, answer.text)
-            if route.problems is None and "/" not in nonsense:
-                assert problem["code"] in {missing.code, "not_found", "show_not_found"}
+            if route.problems is None:
+                assert problem["code"].endswith("not_found"), (nonsense, missing)
 
 
 @pytest.mark.parametrize("route", WITH_QUERY, ids=name_of)
 async def test_queries_that_make_no_sense(house: House, route: Route) -> None:
-    body = {"content": written(example_of(route))} if route.body is not None else {}
+    body = sent_along(route)
 
     async def refused(query: str, field: str) -> None:
         answer = await house.send(route, f"{house.path(route)}?{query}", **body)
@@ -391,6 +430,16 @@ async def test_queries_that_make_no_sense(house: House, route: Route) -> None:
         for value in ("1e3", "0x10", "1.0", "+1", " 1", "٣", "1_000"):
             if 2.5 in never:
                 await refused(f"{name}={value}", name)
+        if NEVER_A_TIME[0] in never:
+            for value in (
+                "0.5",
+                "1893456000",
+                "2030-12-24T20:00:00",
+                "2030-12-24",
+                "20301224T200000Z",
+                "now",
+            ):
+                await refused(f"{name}={value}", name)
         for value in (*never, *odd, "'; drop table shows; --", "%", "_", "\\", "<b>", "A" * 90, "AAAA", "a" * 32, "f" * 32, "-"):  # fmt: skip
             if isinstance(value, str) and "\0" not in value and len(value) < 100:
                 answer = await house.owner.request(
@@ -404,7 +453,7 @@ async def test_queries_that_make_no_sense(house: House, route: Route) -> None:
 
 @pytest.mark.parametrize("route", ENDING, ids=name_of)
 async def test_headers_that_make_no_sense(house: House, route: Route) -> None:
-    body = {"content": written(example_of(route))} if route.body is not None else {}
+    body = sent_along(route)
     if IDEMPOTENCY_KEY in route.headers:
         for key in (
             b"",
@@ -465,7 +514,7 @@ async def test_headers_that_make_no_sense(house: House, route: Route) -> None:
 
 @pytest.mark.parametrize("route", ENDING, ids=name_of)
 async def test_tokens_that_are_none(house: House, route: Route) -> None:
-    body = {"content": written(example_of(route))} if route.body is not None else {}
+    body = sent_along(route)
     for token in (b"", b"Bearer", b"Bearer ", b"Basic b3duZXI6", b"Bearer " + b"a" * 60_000, b"Bearer \xff", b"Bearer a.b.c",
                   b"Bearer " + b"." * 1000, b"Bearer eyJhbGciOiJub25lIn0.e30.", b"bearer null"):  # fmt: skip
         answer = await house.stranger.request(
@@ -483,7 +532,7 @@ async def test_methods_that_a_path_does_not_know(house: House, route: Route) -> 
         answer = await house.owner.request(method, house.path(route))
         assert answer.status_code == 405
         assert set(answer.headers["allow"].split(", ")) >= known
-        assert answer.json()["code"] == "method_not_allowed"
+        assert route.problems is not None or answer.json()["code"] == "method_not_allowed"
 
 
 # --- meaning --------------------------------------------------------------------------------------------------------

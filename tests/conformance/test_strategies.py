@@ -180,9 +180,20 @@ async def test_limits_of_a_buyer(engine: Engine, database_url: str) -> None:
     with pytest.raises(LimitReached):
         await booking.claim(engine.office, show, ClaimRequest(seats=["3", "4"], customer=buyer), Asker())
     await booking.claim(engine.office, show, ClaimRequest(seats=["3"], customer=buyer), Asker())
-    await engine.db.execute("update buyers set held_seconds = 895")
-    with pytest.raises((HoldLimit, LimitReached)):
-        await booking.claim(engine.office, show, ClaimRequest(seats=["5"], customer=buyer), Asker())
+    assert await checker.violations(database_url) == []
+
+
+async def test_a_buyer_who_held_long_enough_without_buying(engine: Engine, database_url: str) -> None:
+    show = await open_show(engine, total_seats=10, hold_seconds=60, hold_seconds_max=60)
+    buyer = Customer(email="guest@example.org")
+    await booking.claim(engine.office, show, ClaimRequest(seats=["1"], customer=buyer), Asker())
+    await engine.db.execute(
+        "update bookings set created_at = created_at - interval '60 s', expires_at = created_at"
+    )
+    await booking.sweep(engine.office)
+    with pytest.raises(HoldLimit):
+        await booking.claim(engine.office, show, ClaimRequest(seats=["1"], customer=buyer), Asker())
+    await booking.claim(engine.office, show, ClaimRequest(seats=["1"]), Asker())
     assert await checker.violations(database_url) == []
 
 

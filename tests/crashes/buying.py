@@ -5,6 +5,7 @@ the same key, as the documentation tells clients to do.
 """
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
 
 from tests.platform.eventually import until as eventually
 
@@ -31,6 +31,8 @@ CROWDED: dict[str, Any] = {
 }
 ATTEMPTS_MAX = 600
 PAUSE_SECONDS = 0.1
+# Far beyond every deadline of the server.
+DEADLINE_SECONDS = 30
 # What may follow a state that was acknowledged, as long as no hold expires.
 LATER = {
     "PENDING": {"PENDING", "CONFIRMED", "FAILED", "CANCELLED"},
@@ -38,6 +40,57 @@ LATER = {
     "FAILED": {"FAILED"},
     "CANCELLED": {"CANCELLED"},
 }
+
+
+class Lost(Exception):
+    """The connection was refused, or ended before the answer was whole."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status, the headers by their names in lower case, and what the JSON of the body says."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class Client:
+    """One connection at a time, kept alive. Says what happened to it, which larger clients do not always do."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def post(self, path: str, headers: dict[str, str], body: Any = None) -> Answer:
+        """The answer. Raises Lost; fails when there is none within DEADLINE_SECONDS."""
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                return await self._post(path, headers, b"" if body is None else json.dumps(body).encode())
+        except TimeoutError:
+            raise AssertionError(f"no answer: {path}") from None
+        except (OSError, EOFError) as error:
+            self.close()
+            raise Lost from error
+
+    async def _post(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        head = [f"POST {path} HTTP/1.1", "Host: holdfast", "Content-Type: application/json", *lines]
+        self._writer.write("\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body)
+        await self._writer.drain()
+        first, *rest = (await self._reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+        found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+        content = await self._reader.readexactly(int(found["content-length"]))
+        if found.get("connection") == "close":
+            self.close()
+        return Answer(int(first.split()[1]), found, json.loads(content))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 @dataclass
@@ -70,28 +123,25 @@ class Ledger:
 class Buyers:
     """The crowd at one show as `CROWDED` has it. `rounds` is how many wishes each buyer has."""
 
-    def __init__(self, url: str, show: dict[str, Any], rounds: int) -> None:
+    def __init__(self, port: int, show: dict[str, Any], rounds: int) -> None:
         self.ledger = Ledger()
         self.show_id: str = show["id"]
-        self._url = url
+        self._port = port
         self._show_url = f"/v1/shows/{show['id']}"
         self._rounds = rounds
 
     async def all(self) -> None:
         """Lets all of them buy until each has finished."""
-        limits = httpx.Limits(max_connections=BUYERS, max_keepalive_connections=BUYERS)
-        async with (
-            httpx.AsyncClient(base_url=self._url, timeout=30, limits=limits) as client,
-            asyncio.TaskGroup() as group,
-        ):
+        async with asyncio.TaskGroup() as group:
             for number in range(BUYERS):
-                group.create_task(self._buy(client, random.Random(number)))
+                group.create_task(self._buy(random.Random(number)))
 
     async def reach(self, acknowledged: int) -> None:
         """Waits until so many answers were good ones."""
         await eventually(lambda: self.ledger.acknowledged >= acknowledged)
 
-    async def _buy(self, client: httpx.AsyncClient, dice: random.Random) -> None:
+    async def _buy(self, dice: random.Random) -> None:
+        client = Client(self._port)
         for _ in range(self._rounds):
             told = await self._claim(client, dice)
             if told is None:
@@ -103,12 +153,13 @@ class Buyers:
                     f"{self._show_url}/bookings/{told.id}/{step}",
                     {"Idempotency-Key": f"{step}-{told.key}", "Authorization": f"Bearer {told.secret}"},
                 )
-                if answer.status_code == 200:
-                    told.status = answer.json()["status"]
+                if answer.status == 200:
+                    told.status = answer.body["status"]
                 else:
-                    self.ledger.wrong.append(f"{step}: {answer.status_code} {answer.text}")
+                    self.ledger.wrong.append(f"{step}: {answer.status} {answer.body}")
+        client.close()
 
-    async def _claim(self, client: httpx.AsyncClient, dice: random.Random) -> Told | None:
+    async def _claim(self, client: Client, dice: random.Random) -> Told | None:
         wishes: list[dict[str, Any]] = [
             {"seats": dice.sample(SEATS, 2)},
             {"quantity": dice.randint(1, 4), "area": "Floor"},
@@ -118,14 +169,14 @@ class Buyers:
             body["confirm"] = True
         key = str(uuid4())
         answer = await self._ask(client, f"{self._show_url}/bookings", {"Idempotency-Key": key}, body)
-        if answer.status_code == 409:
-            if answer.json()["code"] not in {"seats_taken", "sold_out"}:
-                self.ledger.wrong.append(answer.text)
+        if answer.status == 409:
+            if answer.body["code"] not in {"seats_taken", "sold_out"}:
+                self.ledger.wrong.append(answer.body)
             return None
-        if answer.status_code != 201:
-            self.ledger.wrong.append(f"{answer.status_code} {answer.text}")
+        if answer.status != 201:
+            self.ledger.wrong.append(f"{answer.status} {answer.body}")
             return None
-        booking = answer.json()
+        booking = answer.body
         places = sorted(place["seat"] or place["area"] for place in booking["places"])
         told = Told(key, body, booking["id"], booking["secret"], booking["status"], places)
         if told.id in self.ledger.bookings:
@@ -135,41 +186,41 @@ class Buyers:
 
     async def _ask(
         self,
-        client: httpx.AsyncClient,
+        client: Client,
         path: str,
         headers: dict[str, str],
         body: dict[str, Any] | None = None,
-    ) -> httpx.Response:
+    ) -> Answer:
         for _ in range(ATTEMPTS_MAX):
             try:
-                answer = await client.post(path, headers=headers, json=body)
-            except httpx.TransportError:
+                answer = await client.post(path, headers, body)
+            except Lost:
                 self.ledger.lost += 1
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            self.ledger.answers[answer.status_code] += 1
-            if answer.status_code != 503:
+            self.ledger.answers[answer.status] += 1
+            if answer.status != 503:
                 return answer
-            problem = answer.json()
+            problem = answer.body
             if (
                 problem.get("code") != "busy"
                 or answer.headers["content-type"] != "application/problem+json"
                 or not answer.headers.get("retry-after", "").isdigit()
             ):
-                self.ledger.wrong.append(f"503 {answer.headers} {answer.text}")
+                self.ledger.wrong.append(f"503 {answer.headers} {answer.body}")
             await asyncio.sleep(PAUSE_SECONDS)
         raise AssertionError(f"no final answer for {path}")
 
     async def ask_again(self) -> list[str]:
         """Sends every claim that succeeded once more, and says which has another answer now."""
-        different = []
-        async with httpx.AsyncClient(base_url=self._url, timeout=30) as client:
-            for told in self.ledger.bookings.values():
-                again = await self._ask(
-                    client, f"{self._show_url}/bookings", {"Idempotency-Key": told.key}, told.body
-                )
-                if again.status_code != 201 or again.json()["id"] != told.id:
-                    different.append(f"{told.id}: {again.status_code} {again.text}")
+        different, client = [], Client(self._port)
+        for told in self.ledger.bookings.values():
+            again = await self._ask(
+                client, f"{self._show_url}/bookings", {"Idempotency-Key": told.key}, told.body
+            )
+            if again.status != 201 or again.body["id"] != told.id:
+                different.append(f"{told.id}: {again.status} {again.body}")
+        client.close()
         return different
 
 

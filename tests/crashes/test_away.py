@@ -58,7 +58,7 @@ class Stopped:
 async def test_a_database_that_is_away_and_comes_back(
     server: Server, api: Running, show: dict[str, Any], database_url: str, away: Callable[[Server], Any]
 ) -> None:
-    buyers = Buyers(api.url, show, rounds=6)
+    buyers = Buyers(api.port, show, rounds=6)
     seen: dict[str, httpx.Response] = {}
 
     def be_away() -> None:

@@ -73,7 +73,7 @@ async def test_clients_that_die(api: Running, show: dict[str, Any], database_url
     await asyncio.gather(*dying)
 
     # Who sent a whole request and died may ask again with the same key, and is the only one with a booking.
-    buyers = Buyers(api.url, show, rounds=0)
+    buyers = Buyers(api.port, show, rounds=0)
     async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
         answers = await asyncio.gather(
             *(client.post(path, content=body, headers={"Idempotency-Key": key}) for key in whole_keys)

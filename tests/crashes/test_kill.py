@@ -55,7 +55,7 @@ def house() -> Iterator[House]:
     "kill", [House.kill_api, House.kill_postgres, House.kill_all], ids=lambda how: how.__name__
 )
 async def test_what_was_acknowledged_survives(house: House, kill: Callable[[House], None]) -> None:
-    buyers = Buyers(house.up.url, house.up.make_show(**CROWDED), rounds=6)
+    buyers = Buyers(house.up.port, house.up.make_show(**CROWDED), rounds=6)
 
     def killed() -> None:
         before = {process.pid for process in house.up.family()}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -15,6 +15,7 @@ import msgspec
 
 from holdfast import booking, catalog
 from holdfast.booking import Asker, ClaimRequest
+from holdfast.booking.claiming import Claimer
 from holdfast.engine import Engine
 from holdfast.platform.db import DataError
 from holdfast.platform.errors import Busy, Refusal
@@ -49,7 +50,14 @@ class Told:
 
 
 # One way to ask: by the front door of the domain, or over HTTP.
-Door = Callable[[ClaimRequest], Awaitable[Promise | Refused]]
+Door = Callable[[ClaimRequest], Coroutine[Any, Any, Promise | Refused]]
+
+
+def claimer_of(engine: Engine) -> Claimer:
+    """The batching claimer, to look at what waits in it."""
+    claimer = engine.office.claimer
+    assert isinstance(claimer, Claimer)
+    return claimer
 
 
 def domain_door(engine: Engine, show_id: ShowId) -> Door:
@@ -167,6 +175,14 @@ class HeldHead:
             return bool(await self._watching.fetchval(_WAITING, self._connection.get_server_pid()) >= count)
 
         await eventually(there)
+
+    async def also(self, statement: str) -> None:
+        """Does something more while the head is held."""
+        await self._connection.execute(statement)
+
+    async def commit(self) -> None:
+        """Keeps what was done, and lets the others go on."""
+        await self._transaction.commit()
 
     async def let_go(self) -> None:
         """Lets the others go on."""

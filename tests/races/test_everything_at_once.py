@@ -219,7 +219,7 @@ async def test_views_end_where_the_database_is(engines: list[Engine], database_u
 
         async def caught_up(each: Engine = each) -> bool:
             view = await each.office.views.get(show)
-            return view.revision == revision
+            return bool(view.revision == revision)
 
         await eventually(caught_up)
         view = await each.office.views.get(show)

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from holdfast.engine import Engine
-from tests.conftest import client_of
+from tests.conftest import client_of, eventually
 from tests.races import checker
 from tests.races.checker import Promise
-from tests.races.crowd import together
+from tests.races.crowd import claimer_of, held_head, together
 
 pytestmark = pytest.mark.anyio
 
@@ -163,11 +163,17 @@ async def test_the_leader_of_equal_claims_goes_away(
 ) -> None:
     """The one that was sent to the database for all is cancelled; those who wait for the same still hear."""
     show, key = await a_show(total_seats=2), uuid4().hex
-    asking = [asyncio.create_task(_claim(clients[0], show, key, seats=["1"])) for _ in range(10)]
-    while not engines[0].office.claimer._by_key:
-        await asyncio.sleep(0)
-    asking[0].cancel()
-    answers = await asyncio.gather(*asking, return_exceptions=True)
+    async with held_head(database_url, show["id"]) as head:
+        asking = [asyncio.create_task(_claim(clients[0], show, key, seats=["1"])) for _ in range(10)]
+
+        async def all_wait_for_one() -> bool:
+            return [wish.waiting for wish in claimer_of(engines[0])._by_key.values()] == [10]
+
+        await eventually(all_wait_for_one)
+        asking[0].cancel()
+        await asyncio.wait(asking[:1])
+        await head.let_go()
+        answers = await asyncio.gather(*asking, return_exceptions=True)
     assert isinstance(answers[0], asyncio.CancelledError)
     told = [answer for answer in answers[1:] if isinstance(answer, httpx.Response)]
     assert [answer.status_code for answer in told] == [201] * 9

@@ -1,6 +1,7 @@
 """What is broken on purpose, drawn from the seed: the wire between clients and servers, and the processes themselves."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -49,7 +50,12 @@ class Wire:
     """
 
     def __init__(
-        self, history: History, targets: Sequence[int], random: Random, *, faults: dict[str, int] | None = None
+        self,
+        history: History,
+        targets: Sequence[int],
+        random: Random,
+        *,
+        faults: dict[str, int] | None = None,
     ) -> None:
         self._history = history
         self._targets = targets
@@ -174,7 +180,15 @@ class SmallDisk:
             return False
 
     def __enter__(self) -> Self:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={self._megabytes}m,mode=755", "tmpfs", str(self.folder)]
+        command = [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size={self._megabytes}m,mode=755",
+            "tmpfs",
+            str(self.folder),
+        ]
         subprocess.run(command, check=True, capture_output=True)
         return self
 
@@ -201,21 +215,31 @@ class SmallDisk:
 class Chaos:
     """Breaks processes of an `up`, one after the other, with pauses between `pause` seconds.
 
-    `restarted` is called to start `up` again where it gave up, as it may when there is no room to recover in.
+    `up` is started again, as an operator would, when it gave up itself: there may have been no room to recover in.
     """
 
     def __init__(
-        self, history: History, up: Up, random: Random, *, pause: tuple[float, float], clock: Path, disk: SmallDisk | None
+        self,
+        history: History,
+        start: Callable[[], Up],
+        random: Random,
+        *,
+        pause: tuple[float, float],
+        clock: Path,
+        disk: SmallDisk | None,
     ) -> None:
         self._history = history
-        self.up = up
+        self._start = start
+        self.up = start()
         self._random = random
         self._pause = pause
         self._clock = clock
         self._disk = disk
         self._stopped: list[psutil.Process] = []
         self._resuming: set[asyncio.Task[None]] = set()
-        self._faults = {kind: weight for kind, weight in PROCESS_FAULTS.items() if disk or kind != "disk full"}
+        self._faults = {
+            kind: weight for kind, weight in PROCESS_FAULTS.items() if disk or kind != "disk full"
+        }
 
     async def run(self) -> None:
         """Goes on until it is cancelled; everything that was stopped then goes on."""
@@ -224,6 +248,7 @@ class Chaos:
                 await asyncio.sleep(self._random.uniform(*self._pause))
                 [kind] = self._random.choices(list(self._faults), list(self._faults.values()))
                 await self._do(kind)
+                await self.revive()
         finally:
             for task in self._resuming:
                 task.cancel()
@@ -232,6 +257,12 @@ class Chaos:
             if self._disk is not None:
                 self._disk.empty()
             self._clock.write_text("0")
+
+    async def revive(self) -> None:
+        """`up` runs, whatever has become of it."""
+        if self.up.process.poll() is not None:
+            self._history.fault("up gave up", f"status {self.up.process.returncode}")
+            self.up = await asyncio.to_thread(self._start)
 
     async def _do(self, kind: str) -> None:
         victims = await asyncio.to_thread(self._victims, kind)
@@ -271,7 +302,11 @@ class Chaos:
                 case "kill postgres":
                     return [self.up.postmaster()]
                 case "kill backend":
-                    return [each for each in self.up.postmaster().children() if "holdfast" in " ".join(each.cmdline())]
+                    return [
+                        each
+                        for each in self.up.postmaster().children()
+                        if "holdfast" in " ".join(each.cmdline())
+                    ]
         except (psutil.Error, ValueError):
             pass  # It has just died.
         return []
@@ -291,7 +326,5 @@ class Chaos:
 
 
 def _signal(process: psutil.Process, what: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(psutil.Error):
         process.send_signal(what)
-    except psutil.Error:
-        pass

@@ -68,10 +68,14 @@ class Beginning(msgspec.Struct, kw_only=True, tag_field="is", tag="beginning"):
 
 
 class End(msgspec.Struct, kw_only=True, tag_field="is", tag="end"):
-    """The last line. `swept`: overdue holds were given time to be failed. `drift`: steps of the wall clock, in seconds."""
+    """The last line.
+
+    `swept_until`: everything that was overdue or announced at that time has been seen to; -1 when nobody sweeps. `drift`:
+    steps of the wall clock, in seconds.
+    """
 
     at: float
-    swept: bool
+    swept_until: float
     drift: float
 
 
@@ -111,31 +115,30 @@ class History:
             told = datetime.fromisoformat(told)
         return round(told.timestamp() - self.beginning.wall, 6)
 
-    def close(self, *, swept: bool) -> None:
+    def close(self, *, swept_until: float = -1.0) -> None:
         drift = time.time() - self.beginning.wall - self.now
-        self.end = End(at=self.now, swept=swept, drift=round(drift, 6))
+        self.end = End(at=self.now, swept_until=swept_until, drift=round(drift, 6))
 
     def shift(self, seconds: float) -> None:
-        """Moves everything that has happened so far into the past, as `tests` do with the rows of the database."""
+        """Moves everything that has happened so far into the past, for a test that does so with the database's rows."""
         for call in self.calls:
             call.start -= seconds
             call.end -= seconds
             for name in ("created_at", "expires_at", "confirmed_at"):
                 if call.answer.get(name) is not None:
-                    call.answer[name] -= seconds
+                    call.answer[name] = round(call.answer[name] - seconds, 6)
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:
-            for line in self._lines():
-                file.write(msgspec.json.encode(line) + b"\n")
+            file.writelines(msgspec.json.encode(line) + b"\n" for line in self._lines())
 
     def _lines(self) -> Iterable[_Line]:
         yield self.beginning
         yield from self.calls
         yield from self.faults
         for name, rows in self.tables.items():
-            for at in range(0, len(rows), _SAVE_AT_ONCE):
+            for at in range(0, max(1, len(rows)), _SAVE_AT_ONCE):
                 yield Table(name=name, rows=rows[at : at + _SAVE_AT_ONCE])
         if self.end is not None:
             yield self.end
@@ -185,7 +188,7 @@ _TABLES = {
     "heads": "select show_id::text as show, revision, selling, terms from show_heads",
     "facts": """select show_id::text as show, fact_id::text as id, kind, payload::text as payload
                   from simulation.facts order by place""",
-    "waiting": "select show_id::text as show, fact_id::text as id, kind from outbox",
+    "waiting": "select show_id::text as show, fact_id::text as id, kind, created_at from outbox",
     "clock": "select clock_timestamp() as now, (select deadlocks from pg_stat_database where datname = current_database())",
 }
 _OVERDUE = "select count(*) from bookings where status = 'PENDING' and expires_at <= clock_timestamp()"

@@ -27,7 +27,7 @@ ANSWER_SECONDS = 3.0
 
 # Holds of a second, so that a run of a few seconds sees hundreds of them expire. The API asks for ten at least, so the
 # rows of the simulation's own database are shortened by hand before anybody has read them.
-HOLD_SECONDS, HOLD_SECONDS_MAX = 1, [1, 2, 3]
+HOLD_SECONDS, HOLD_SECONDS_MAX = 1, [2, 200, 1, 3]
 
 
 class _Server(uvicorn.Server):
@@ -44,7 +44,9 @@ async def engines(settings: Settings, number: int, *, worker: bool) -> AsyncIter
     async with AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(open_engine(settings)) for _ in range(number)]
         async with opened[0].db.transaction() as tx:
-            await accounts.create_owner(tx, organizer_name="Simulated House", email=OWNER[0], password=OWNER[1])
+            await accounts.create_owner(
+                tx, organizer_name="Simulated House", email=OWNER[0], password=OWNER[1]
+            )
         if worker:
             stopping = asyncio.Event()
             working = asyncio.create_task(work(opened[-1], stopping))
@@ -102,7 +104,9 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, *, number: int = 2, served: bool = True, worker: bool = True) -> AsyncIterator[House]:
+async def open_house(
+    settings: Settings, *, number: int = 2, served: bool = True, worker: bool = True
+) -> AsyncIterator[House]:
     """Two engines, served over HTTP, with a worker, unless it is to be less."""
     assert settings.database_url is not None
     await record_facts(settings.database_url)
@@ -120,18 +124,23 @@ async def short_run(house: House, *, seed: int, clients: int, seconds: float) ->
         if house.ports:
             wire = await stack.enter_async_context(Wire(history, house.ports, Random(seed)))
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-            doors = [httpx.AsyncClient(base_url=wire.url, timeout=ANSWER_SECONDS, limits=limits, verify=False)]
+            doors = [
+                httpx.AsyncClient(base_url=wire.url, timeout=ANSWER_SECONDS, limits=limits, verify=False)
+            ]
         else:
             doors = [door(engine) for engine in house.engines]
         for each in doors:
             await stack.enter_async_context(each)
         shorten = _shorten(house.database_url)
-        workload = Workload(history, doors, lambda: token(house.engines[0]), opened=shorten, show_seconds=(1.5, 4.0))
+        workload = Workload(
+            history, doors, lambda: token(house.engines[0]), opened=shorten, show_seconds=(1.5, 4.0)
+        )
         await workload.run(seconds)
+    settled_at = history.now if house.swept else -1.0
     if house.swept:
         await eventually(lambda: _done(house.database_url))
     await read_tables(history, house.database_url)
-    history.close(swept=house.swept)
+    history.close(swept_until=settled_at)
     return history
 
 

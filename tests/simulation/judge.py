@@ -5,13 +5,13 @@ met somebody who can have had it, and who was not told of a seat must not have m
 bounds for counters. What it finds is a `Violation` with the calls that show it, and no others.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
 from math import ceil, inf
 from typing import Any
 
+from tests.simulation.ending import Ending
 from tests.simulation.history import Call, History
 from tests.simulation.model import (
     EXTENSION_SECONDS,
@@ -21,41 +21,13 @@ from tests.simulation.model import (
     Model,
     Show,
 )
+from tests.simulation.violation import Violation
 
 # How old a reading of the availability may be before it is wrong. The product promises one second; a machine that does
 # much else at the same time needs longer to notice, and this is about truth, not about speed.
 STALE_SECONDS = 5.0
-CALLS_SHOWN_MAX = 40
 # Answers that say that nothing was done.
 _NO_EFFECT = frozenset({"unauthenticated", "busy"})
-
-
-@dataclass
-class Violation:
-    """A rule that was broken, in a sentence, and the calls that show it."""
-
-    rule: str
-    says: str
-    calls: list[Call] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        calls = sorted(self.calls, key=lambda c: (c.start, c.number))
-        lines = [f"{self.rule}: {self.says}", *(f"    {line_of(call)}" for call in calls[:CALLS_SHOWN_MAX])]
-        if len(calls) > CALLS_SHOWN_MAX:
-            lines.append(f"    and {len(calls) - CALLS_SHOWN_MAX} more")
-        return "\n".join(lines)
-
-
-def line_of(call: Call) -> str:
-    """A call in one line: number, times, who, what was asked, what was answered."""
-    asked = {**call.body, **({"if_match": call.version} if call.version else {})}
-    answered = {k: v for k, v in call.answer.items() if k not in ("id", "created_at", "total")}
-    told = "no answer" if not call.status else f"{call.status} {answered or ''}"
-    target = f" {call.target[-6:]}" if call.target else ""
-    made = f" [{call.answer['id'][-6:]}]" if "id" in call.answer else ""
-    key = f" key {call.key[-6:]}" if call.key else ""
-    who = f"{call.client}{' (staff)' if call.staff else ''}"
-    return f"{call.number:>6} {call.start:9.3f}-{call.end:.3f} {who} {call.do}{target}{key} {asked or ''} -> {told}{made}"
 
 
 def judge(history: History) -> list[Violation]:
@@ -99,7 +71,7 @@ class _Judge:
         for (show, buyer), bookings in self.model.by_buyer.items():
             self._buyer(self.model.shows[show], buyer, bookings)
         if self.history.end is not None and self.history.tables:
-            self.found += _End(self.history, self.model).violations()
+            self.found += Ending(self.history, self.model).violations()
         return self.found
 
     def wrong(self, rule: str, says: str, calls: Iterable[Call], *holders: Holder) -> None:
@@ -111,7 +83,9 @@ class _Judge:
         equals = [
             c.start
             for c in self.model.keys.get(call.key, ())
-            if c.do == call.do and c.start <= call.end and (c.unknown or c.end >= call.start or c.status == call.status)
+            if c.do == call.do
+            and c.start <= call.end
+            and (c.unknown or c.end >= call.start or c.status == call.status)
         ]
         return min(equals, default=call.start), call.end
 
@@ -148,11 +122,16 @@ class _Judge:
         if "seats" in body:
             good = seats == body["seats"]
         elif "quantity" in body:
-            good = len(seats) == body["quantity"] and {(area, seat) for area, seat, _ in places} == {(body["area"], None)}
+            good = len(seats) == body["quantity"] and {(area, seat) for area, seat, _ in places} == {
+                (body["area"], None)
+            }
         else:
             wanted = {body["area"]} if "area" in body else set(show.kinds)
             together = any(set(seats) <= set(run) and _adjacent(run, seats) for run in show.runs)
-            good = len(set(seats)) == body["best_available"] and {show.seats.get(s or "") for s in seats} <= wanted
+            good = (
+                len(set(seats)) == body["best_available"]
+                and {show.seats.get(s or "") for s in seats} <= wanted
+            )
             good = good and (together or bool(body.get("split")))
             # A replay does not say what was given up.
             good = good and (together or call.answer.get("relaxed", "split") == "split")
@@ -165,7 +144,9 @@ class _Judge:
         if not named or not set(named) <= set(asked):
             self.wrong("seat", "refused for seats that were not asked for", [call])
         for seat in asked:
-            holders = [h for h in self.model.by_seat.get((call.show, seat), []) if h.key != call.key or not call.key]
+            holders = [
+                h for h in self.model.by_seat.get((call.show, seat), []) if h.key != call.key or not call.key
+            ]
             if seat in named and not any(self._in_the_way(h, lo, hi) for h in holders):
                 near = sorted(holders, key=lambda h: abs(h.born.lo - lo))[:4]
                 self.wrong("seat", f"{seat} was refused as taken while nobody can have had it", [call], *near)
@@ -196,7 +177,9 @@ class _Judge:
             and not any(self._in_the_way(h, lo, hi) for h in self.model.by_seat.get((show.id, seat), []))
         }
         enough = max(Counter(show.seats[seat] for seat in free).values(), default=0)
-        together = any(set(run[at : at + wanted]) <= free for run in show.runs for at in range(len(run) - wanted + 1))
+        together = any(
+            set(run[at : at + wanted]) <= free for run in show.runs for at in range(len(run) - wanted + 1)
+        )
         if not wanted or together or (enough >= wanted and (call.code == "sold_out" or body.get("split"))):
             self.wrong("best", f"{call.code} while {sorted(free)} were free all the time", [call])
 
@@ -228,18 +211,21 @@ class _Judge:
         for call in calls:
             if call.status == 201 and (call.body != first.body or _same(call) != _same(first)):
                 self.wrong("key", "one key made two bookings, or told of one in two ways", [first, call])
-            elif call.start > first.end and not call.unknown and call.status not in (201, 401):
-                if call.body == first.body or call.status != 422:
-                    self.wrong("key", "a retry of a success heard something else", [first, call])
+            elif call.start <= first.end or call.unknown or call.status in (201, 401):
+                continue
+            elif call.body == first.body or call.status != 422:
+                self.wrong("key", "a retry of a success heard something else", [first, call])
 
     def _once(self, calls: Sequence[Call]) -> None:
         """What was done under a key is not done again, and answered as before."""
         done = [c for c in calls if c.status in (200, 201)]
-        first = min(done, key=lambda c: c.end, default=None)
+        if not done:
+            return
+        first = min(done, key=lambda c: c.end)
         for call in calls:
-            if first is not None and call.start > first.end and not call.unknown and call.status != 401:
-                if (call.status, call.answer) != (first.status, first.answer):
-                    self.wrong("key", "a retry of a success heard something else", [first, call])
+            late = call.start > first.end and not call.unknown and call.status != 401
+            if late and (call.status, call.answer) != (first.status, first.answer):
+                self.wrong("key", "a retry of a success heard something else", [first, call])
 
     def _birth(self, booking: Booking) -> None:
         show = self.model.shows.get(booking.show)
@@ -250,8 +236,6 @@ class _Judge:
         if not born[0] - TOLERANCE <= booking.created <= born[1] + TOLERANCE:
             self.wrong("time", f"made at {booking.created:.3f}, when nobody was asking for it", claims)
         length = booking.first_deadline - booking.created
-        if booking.first_deadline == inf:
-            return
         late = length > show.hold + 0.002
         early = length < show.hold - 0.002 and booking.email is None
         if late or early or length <= 0:
@@ -266,7 +250,13 @@ class _Judge:
             self.wrong("seat", f"there is no seat {seat}", [], *holders)
         for one, two in combinations(sorted(holders, key=lambda h: h.born.lo), 2):
             if one.dead.lo > two.born.hi and two.dead.lo > one.born.hi:
-                self.wrong("seat", f"{seat} was given to {one.id[-6:]} and to {two.id[-6:]} at the same time", [], one, two)
+                self.wrong(
+                    "seat",
+                    f"{seat} was given to {one.id[-6:]} and to {two.id[-6:]} at the same time",
+                    [],
+                    one,
+                    two,
+                )
 
     def _area(self, show: Show, area: str, holders: Sequence[Holder]) -> None:
         sure = Counter(h.id for h in holders)
@@ -293,7 +283,13 @@ class _Judge:
             ended = [b for b in bookings if b.confirmed.never and b.cancelled.hi <= booking.born.lo]
             held = sum(max(0.0, b.dead.lo - b.born.hi) for b in ended)
             if booking.first_deadline - booking.created > max(show.hold_max - held, 0.0) + TOLERANCE:
-                self.wrong("buyer", f"{buyer} may hold again after {held:.1f} s of {show.hold_max} s", [], *ended, booking)
+                self.wrong(
+                    "buyer",
+                    f"{buyer} may hold again after {held:.1f} s of {show.hold_max} s",
+                    [],
+                    *ended,
+                    booking,
+                )
                 break
         if show.per_buyer is None:
             return
@@ -303,7 +299,9 @@ class _Judge:
                 continue
             sure = [b for b in bookings if b.must_hold(at, at)]
             if sum(len(b.places) for b in {b.id: b for b in [*sure, booking]}.values()) > show.per_buyer:
-                self.wrong("buyer", f"{buyer} has more than {show.per_buyer} places at {at:.3f}", [], *sure, booking)
+                self.wrong(
+                    "buyer", f"{buyer} has more than {show.per_buyer} places at {at:.3f}", [], *sure, booking
+                )
                 return
 
     # The steps of a booking
@@ -320,8 +318,15 @@ class _Judge:
             return False
         expires = told.get("expires_at")
         if told["status"] == "PENDING" and expires is not None:
-            first, last = abs(expires - booking.first_deadline) < 0.002, abs(expires - booking.deadline) < 0.002
-            if not (first and lo <= booking.extended.hi) and not (last and hi >= booking.extended.lo) and not (first and last):
+            first, last = (
+                abs(expires - booking.first_deadline) < 0.002,
+                abs(expires - booking.deadline) < 0.002,
+            )
+            if (
+                not (first and lo <= booking.extended.hi)
+                and not (last and hi >= booking.extended.lo)
+                and not (first and last)
+            ):
                 self.wrong("time", "told a deadline that it had not then", [call], booking)
         return True
 
@@ -349,9 +354,13 @@ class _Judge:
             case 409, "booking_ended":
                 sold = call.do == "extend" and booking.can_be("CONFIRMED", None, lo, hi)
                 if not sold and booking.cancelled.lo > hi:
-                    self.wrong("step", f"{call.do} refused as ended, and nothing had ended it", [call], booking)
+                    self.wrong(
+                        "step", f"{call.do} refused as ended, and nothing had ended it", [call], booking
+                    )
             case _:
-                self.wrong("answer", f"{call.do} cannot be answered {call.status} {call.code}", [call], booking)
+                self.wrong(
+                    "answer", f"{call.do} cannot be answered {call.status} {call.code}", [call], booking
+                )
 
     def _confirm(self, call: Call) -> None:
         booking = self._own(call)
@@ -367,7 +376,11 @@ class _Judge:
                 self.wrong("expiry", f"confirmed too late, {self._deadline(booking)}", [call], booking)
             elif not earlier and lo > booking.deadline + TOLERANCE:
                 self.wrong("expiry", f"confirmed after its time, {self._deadline(booking)}", [call], booking)
-            elif booking.total and not call.staff and not any(c.staff for c in booking.calls if c.do == "confirm"):
+            elif (
+                booking.total
+                and not call.staff
+                and not any(c.staff for c in booking.calls if c.do == "confirm")
+            ):
                 self.wrong("step", "a price was never paid", [call], booking)
         elif call.code == "payment_required":
             if not booking.total or call.staff or not booking.can_be("PENDING", None, lo, hi):
@@ -390,12 +403,21 @@ class _Judge:
                 return
             others = [c for c in booking.calls if c.do == "extend" and c.status == 200 and c.key != call.key]
             due = min(booking.first_deadline + EXTENSION_SECONDS, longest)
-            if others:
+            if lo > booking.first_deadline + TOLERANCE:
+                says = f"extended after its time, where its deadline was {booking.first_deadline:.3f}"
+                self.wrong("expiry", says, [call], booking)
+            elif others:
                 self.wrong("step", "extended twice", [call, *others], booking)
             elif booking.deadline > due + 0.002 or (booking.email is None and booking.deadline < due - 0.002):
-                self.wrong("time", f"extended to {booking.deadline:.3f} instead of {due:.3f}", [call], booking)
+                self.wrong(
+                    "time", f"extended to {booking.deadline:.3f} instead of {due:.3f}", [call], booking
+                )
         elif call.code == "hold_limit":
-            others = [c for c in booking.calls if c.do == "extend" and c.start <= hi and (c.status == 200 or c.unknown)]
+            others = [
+                c
+                for c in booking.calls
+                if c.do == "extend" and c.start <= hi and (c.status == 200 or c.unknown)
+            ]
             if not others and longest > booking.first_deadline + 0.002 and booking.email is None:
                 self.wrong("step", "not extended, though it might be held longer", [call], booking)
         else:
@@ -409,9 +431,9 @@ class _Judge:
         if call.status == 200:
             if self._shown(call, lo, hi) and call.answer["status"] not in ("FAILED", "CANCELLED"):
                 self.wrong("step", "let go, and still there", [call], booking)
-            elif call.answer["status"] == "CANCELLED" and booking.total and not call.staff:
-                if not any(c.staff for c in booking.calls if c.do == "cancel" and c.start <= hi):
-                    self.wrong("step", "a buyer cancelled what was paid", [call], booking)
+            by_staff = any(c.staff for c in booking.calls if c.do == "cancel" and c.start <= hi)
+            if call.answer["status"] == "CANCELLED" and booking.total and not by_staff:
+                self.wrong("step", "a buyer cancelled what was paid", [call], booking)
         elif call.code == "not_cancellable":
             if not booking.total or call.staff or not booking.can_be("CONFIRMED", None, lo, hi):
                 self.wrong("step", "could be cancelled and was not", [call], booking)
@@ -449,7 +471,9 @@ class _Judge:
             case 200, _:
                 told = call.answer
                 sizes = call.body.get("capacities", {})
-                if told["version"] != call.version + 1 or told["status"] != call.body.get("status", told["status"]):
+                if told["version"] != call.version + 1 or told["status"] != call.body.get(
+                    "status", told["status"]
+                ):
                     self.wrong("edit", "the show is not what it was made", [call])
                 elif any(told["capacities"][area] != size for area, size in sizes.items()):
                     self.wrong("edit", "an area has not the size that it was given", [call])
@@ -463,7 +487,11 @@ class _Judge:
                     # An edit does not fail overdue holds; until the sweep comes by they count.
                     taken += Counter(h.id for h in self._overdue(show, area, call) if h.id not in taken)
                     if sum(taken.values()) <= size:
-                        self.wrong("counter", f"{size} places refused for {sum(taken.values())} taken at most", [call])
+                        self.wrong(
+                            "counter",
+                            f"{size} places refused for {sum(taken.values())} taken at most",
+                            [call],
+                        )
             case _:
                 self.wrong("answer", f"an edit cannot be answered {call.status} {call.code}", [call])
 
@@ -486,153 +514,6 @@ class _Judge:
                     self.wrong("read", f"{seat} is shown as taken, and nobody has it", [call], *holders[-4:])
             elif sure := [h for h in holders if h.must_hold(lo, hi)]:
                 self.wrong("read", f"{seat} is shown as free, and somebody has it", [call], *sure)
-
-
-class _End:
-    """The tables when all was over must be what the model says, and agree with one another."""
-
-    def __init__(self, history: History, model: Model) -> None:
-        assert history.end is not None
-        self.tables, self.model, self.swept = history.tables, model, history.end.swept
-        self.now = self.tables["clock"][0]["now"]
-        self.rows = {row["id"]: row for row in self.tables["bookings"]}
-        self.found: list[Violation] = []
-
-    def violations(self) -> list[Violation]:
-        for booking in self.model.bookings.values():
-            self._booking(booking)
-        for block in self.model.blocks.values():
-            if block.row is None and block.born.hi < inf and block.dead.never:
-                self.wrong("lost", "a block is gone that nobody released", block)
-            elif block.row is not None and block.dead.hi < inf:
-                self.wrong("lost", "a block is still there after its release", block)
-        keys = Counter(row["key"] for row in self.tables["bookings"])
-        for row in self.tables["bookings"]:
-            booking = self.model.bookings[row["id"]]
-            if keys[row["key"]] > 1 or not any(c.do == "claim" for c in booking.calls):
-                self.wrong("key", f"booking {row['id']} is one too many for key {row['key']}", booking)
-        self._never_at_once()
-        self._stock()
-        self._editions()
-        self._facts()
-        if deadlocks := self.tables["clock"][0]["deadlocks"]:
-            self.wrong("deadlock", f"{deadlocks} deadlocks: locks are taken in two orders")
-        return self.found
-
-    def wrong(self, rule: str, says: str, *holders: Holder) -> None:
-        self.found.append(Violation(f"end: {rule}", says, [c for h in holders for c in h.calls]))
-
-    def _booking(self, booking: Booking) -> None:
-        row, told = booking.row, booking.told
-        if row is None:
-            self.wrong("lost", f"booking {booking.id} was acknowledged and is not there", booking)
-            return
-        status, reason = row["status"], row["reason"]
-        overdue = status == "PENDING" and row["expires_at"] <= self.now
-        if overdue and self.swept:
-            self.wrong("expiry", f"the hold {booking.id} is over and was never freed", booking)
-        if not overdue and not booking.can_be(status, reason, self.now, self.now):
-            self.wrong("step", f"booking {booking.id} ended as {status} {reason or ''}", booking)
-        show = self.model.shows.get(booking.show)
-        if show is not None and told and _row_places(show, row) != booking.places:
-            self.wrong("places", f"booking {booking.id} has other places than it was told", booking)
-        if told and (told["total"] != row["total"] or abs(told["created_at"] - row["created_at"]) > 0.002):
-            self.wrong("places", f"booking {booking.id} has another price or time than it was told", booking)
-        steps = row["extended"] + (row["ended_at"] is not None)
-        steps += row["confirmed_at"] is not None and row["confirmed_at"] != row["created_at"]
-        if row["version"] != 1 + steps:
-            self.wrong("step", f"booking {booking.id} took {row['version'] - 1} steps where {steps} are known", booking)
-        if row["confirmed_at"] is not None and row["confirmed_at"] > row["expires_at"]:
-            self.wrong("expiry", f"booking {booking.id} was confirmed after its deadline", booking)
-        if row["reason"] == "expired" and row["ended_at"] < row["expires_at"]:
-            self.wrong("expiry", f"booking {booking.id} was failed before its deadline", booking)
-
-    def _never_at_once(self) -> None:
-        """By the database's own times no seat has two bookings at once, to the microsecond."""
-        by_seat = defaultdict(list)
-        for row in self.tables["bookings"]:
-            for seat in row["seats"]:
-                by_seat[row["show"], seat].append((row["created_at"], row["ended_at"] or inf, row["id"]))
-        for (_, seat), spans in by_seat.items():
-            for (_, end, one), (begin, _, two) in zip(sorted(spans), sorted(spans)[1:], strict=False):
-                if begin < end:
-                    holders = self.model.bookings[one], self.model.bookings[two]
-                    self.wrong("seat", f"seat number {seat} belongs to {one[-6:]} and {two[-6:]} at once", *holders)
-
-    def _stock(self) -> None:
-        live = [row for row in self.rows.values() if row["status"] in ("PENDING", "CONFIRMED")]
-        held = Counter((r["show"], s, r["id"]) for r in [*live, *self.tables["blocks"]] for s in r["seats"])
-        claims = Counter((r["show"], r["seat"], r["holder"]) for r in self.tables["claims"])
-        for show, seat, holder in (held - claims) + (claims - held):
-            owner = self.model.bookings.get(holder) or self.model.blocks.get(holder)
-            self.wrong("seat", f"seat number {seat} of {show}: {holder} and its claim disagree", *filter(None, [owner]))
-        reserved = Counter((r["show"], area) for r in live for area in r["areas"])
-        blocked = Counter((r["show"], area) for r in self.tables["blocks"] for area in r["areas"])
-        for row in self.tables["stock"]:
-            place = row["show"], row["area"]
-            if (row["reserved"], row["blocked"]) != (reserved[place], blocked[place]):
-                counted = f"{reserved[place]} reserved and {blocked[place]} blocked"
-                self.wrong("counter", f"area {place}: {row['reserved']}, {row['blocked']} counted for {counted}")
-            if row["reserved"] + row["blocked"] > row["capacity"]:
-                self.wrong("counter", f"area {place} has more places gone than there are: {row}")
-
-    def _editions(self) -> None:
-        heads = {row["show"]: row for row in self.tables["heads"]}
-        for show in self.model.shows.values():
-            last = show.editions[-1]
-            stock = sorted((r for r in self.tables["stock"] if r["show"] == show.id), key=lambda r: r["area"])
-            sizes = dict(zip(show.kinds, (row["capacity"] for row in stock), strict=True))
-            version = next((row["version"] for row in self.tables["shows"] if row["show"] == show.id), None)
-            there = version, sizes, heads[show.id]["selling"], heads[show.id]["terms"]
-            if there != (last.version, last.capacities, last.selling, last.version):
-                self.wrong("edit", f"show {show.id} is {there}, and was last made {last}")
-
-    def _facts(self) -> None:
-        """Who only follows what was announced knows what the tables say."""
-        changes: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
-        told: set[tuple[str, str]] = set()
-        shows: Counter[tuple[str, str]] = Counter()
-        for fact in self.tables["facts"]:
-            payload = fact["payload"]
-            if fact["kind"] == "availability.changed":
-                changes[fact["show"]][payload["revision"]] = payload
-            elif "booking_id" in payload:
-                told.add((fact["kind"], payload["booking_id"]))
-            else:
-                shows[fact["kind"], fact["show"]] += 1
-        for row in self.rows.values():
-            for kind, due in (("confirmed", row["confirmed_at"]), ("cancelled", row["status"] == "CANCELLED" or None)):
-                if (due is not None) != ((f"booking.{kind}", row["id"]) in told):
-                    self.wrong("fact", f"booking.{kind} of {row['id']}", self.model.bookings[row["id"]])
-        for row in self.tables["shows"]:
-            if not shows["show.created", row["show"]] or shows["show.changed", row["show"]] < row["version"] - 1:
-                self.wrong("fact", f"show {row['show']} at version {row['version']} was not announced as often")
-        if self.swept and self.tables["waiting"]:
-            self.wrong("fact", f"{len(self.tables['waiting'])} facts were never handed on")
-        for head in self.tables["heads"]:
-            self._follow(head["show"], head["revision"], changes[head["show"]])
-
-    def _follow(self, show: str, revision: int, changes: dict[int, dict[str, Any]]) -> None:
-        """Every change of availability was announced, in steps that follow: each seat freed once for each time taken."""
-        if sorted(changes) != list(range(1, revision + 1)):
-            missing = set(range(1, revision + 1)) ^ set(changes)
-            self.wrong("fact", f"show {show} is at revision {revision}; unannounced or too many: {sorted(missing)[:9]}")
-            return
-        taken: set[int] = set()
-        for number in sorted(changes):
-            change = changes[number]
-            freed, given = Counter(change["freed"]), Counter(change["taken"])
-            if not taken.issuperset(freed) or max(freed.values(), default=1) > 1:
-                self.wrong("freed", f"revision {number} of {show} frees seats that nobody has: {change}")
-            taken -= set(freed)
-            if not taken.isdisjoint(given) or max(given.values(), default=1) > 1:
-                self.wrong("seat", f"revision {number} of {show} gives away seats that somebody has: {change}")
-            taken |= set(given)
-        claimed = {row["seat"] for row in self.tables["claims"] if row["show"] == show}
-        stock = sorted((row for row in self.tables["stock"] if row["show"] == show), key=lambda row: row["area"])
-        left = [row["capacity"] - row["reserved"] - row["blocked"] for row in stock]
-        if taken != claimed or (changes and changes[revision]["left"] != left):
-            self.wrong("fact", f"the announcements of {show} end with other seats or counts than the tables")
 
 
 def _counted_until(holder: Holder) -> float:
@@ -658,9 +539,3 @@ def _adjacent(run: list[str], seats: Sequence[Any]) -> bool:
 
 def _seats(show: Show, area: str) -> int:
     return sum(each == area for each in show.seats.values())
-
-
-def _row_places(show: Show, row: dict[str, Any]) -> list[tuple[str, str | None]]:
-    areas, seats = list(show.kinds), list(show.seats)
-    named: list[str | None] = [seats[seat] for seat in row["seats"]] or [None] * len(row["areas"])
-    return [(areas[area - 1], seat) for area, seat in zip(row["areas"], named, strict=True)]

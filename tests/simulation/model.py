@@ -7,6 +7,7 @@ when it can have given them back; between the latest birth and the earliest deat
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
 from typing import Any, NamedTuple
 
@@ -145,8 +146,11 @@ class Booking(Holder):
                 return self.confirmed.never and hi >= self.deadline - TOLERANCE
         return False
 
-    def settle(self) -> None:
-        """Works out from the calls about it, and from its row at the end, when it can have been what."""
+    def settle(self, hold: float) -> None:
+        """Works out from the calls about it, and from its row at the end, when it can have been what.
+
+        `hold` is how long its show holds places, for a booking of which no answer ever told a deadline.
+        """
         row, claims = self.row or {}, [c for c in self.calls if c.do == "claim"]
         shown = [c for c in self.calls if c.status in (200, 201) and c.do in ANSWERED_WITH_A_BOOKING]
         acknowledged = [c.end for c in claims if c.status == 201]
@@ -157,7 +161,8 @@ class Booking(Holder):
         deadlines = [c.answer["expires_at"] for c in shown if c.answer.get("expires_at") is not None]
         if row.get("expires_at") is not None:
             deadlines.append(row["expires_at"])
-        self.first_deadline, self.deadline = (min(deadlines), max(deadlines)) if deadlines else (inf, inf)
+        deadlines = deadlines or [self.created + hold]
+        self.first_deadline, self.deadline = min(deadlines), max(deadlines)
         self._settle_steps(row, shown)
         pending_until = Span(self.deadline - TOLERANCE, self.deadline + TOLERANCE)
         if not self.cancelled.never:
@@ -181,7 +186,9 @@ class Booking(Holder):
             self.cancelled = span.since(row.get("ended_at"))
         longer = [c for c in self.calls if c.do == "extend" and c.status == 200]
         if longer or row.get("extended"):
-            self.extended = Span(min(self._starts("extend"), default=inf), min((c.end for c in longer), default=inf))
+            self.extended = Span(
+                min(self._starts("extend"), default=inf), min((c.end for c in longer), default=inf)
+            )
 
     def _starts(self, do: str) -> list[float]:
         return [c.start for c in self.calls if c.do == do and (c.status == 200 or c.unknown)]
@@ -193,7 +200,9 @@ class Block(Holder):
 
     def settle(self) -> None:
         made = [c for c in self.calls if c.do == "block"]
-        self.born = Span(min(c.start for c in made), min((c.end for c in made if c.status == 201), default=inf))
+        self.born = Span(
+            min(c.start for c in made), min((c.end for c in made if c.status == 201), default=inf)
+        )
         # A 404 says that an earlier call, whose answer was lost, has released it.
         ended = [c for c in self.calls if c.do == "unblock"]
         starts = [c.start for c in ended if c.status in (204, 404) or c.unknown]
@@ -217,7 +226,7 @@ class Model:
         calls = sorted(history.calls, key=lambda c: c.start)
         for call in calls:
             if call.do == "open" and call.status == 201:
-                self.shows.setdefault(call.answer["id"], _show(call))
+                self.shows.setdefault(call.answer["id"], _show(call)).calls.append(call)
         for call in calls:
             if call.show in self.shows:
                 self.shows[call.show].calls.append(call)
@@ -240,7 +249,9 @@ class Model:
     def _hold_bookings(self, calls: list[Call], rows: list[dict[str, Any]]) -> None:
         for call in calls:
             if call.do == "claim" and call.status == 201:
-                made = self.bookings.setdefault(call.answer["id"], Booking(call.answer["id"], call.show, call.key))
+                made = self.bookings.setdefault(
+                    call.answer["id"], Booking(call.answer["id"], call.show, call.key)
+                )
                 if not made.told:
                     made.told = call.answer
                     made.places = [(area, seat) for area, seat, _ in call.answer["places"]]
@@ -249,7 +260,7 @@ class Model:
             booking.row = row
             show = self.shows.get(row["show"])
             if show is not None and not booking.told:
-                booking.places = _places(show, row)
+                booking.places = row_places(show, row)
         for call in calls:
             if call.target in self.bookings and call.do in ANSWERED_WITH_A_BOOKING:
                 self.bookings[call.target].calls.append(call)
@@ -258,7 +269,7 @@ class Model:
             # The same key with another body made nothing, whatever came of it.
             bodies = [c.body for c in claims if c.status == 201] or [c.body for c in claims[:1]]
             booking.calls += [c for c in claims if c.body in bodies]
-            booking.settle()
+            booking.settle(self.shows[booking.show].hold if booking.show in self.shows else 0.0)
             email = bodies[0].get("customer", {}).get("email") if bodies else None
             if email:
                 booking.email = email
@@ -267,7 +278,7 @@ class Model:
     def _hold_blocks(self, calls: list[Call], rows: list[dict[str, Any]]) -> None:
         there = {row["key"]: row for row in rows}
         for call in calls:
-            if call.do != "block" or not (call.status == 201 or call.unknown and call.key in there):
+            if call.do != "block" or not (call.status == 201 or (call.unknown and call.key in there)):
                 continue
             id_ = call.answer["id"] if call.status == 201 else there[call.key]["id"]
             if id_ not in self.blocks:
@@ -293,7 +304,7 @@ def _show(call: Call) -> Show:
             names = [f"{row['label']}-{number}" for number in range(1, row["seats"] + 1)]
             seats.update(dict.fromkeys(names, area["name"]))
             cuts = [0, *row.get("gap_after", []), len(names)]
-            runs += [names[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+            runs += [names[a:b] for a, b in pairwise(cuts)]
     return Show(
         id=call.answer["id"],
         kinds={area["name"]: area["kind"] for area in body["areas"]},
@@ -307,7 +318,7 @@ def _show(call: Call) -> Show:
 def _tell_editions(show: Show, history: History) -> None:
     """The editions of a show, from the answers that showed them; the last from the tables when no answer did."""
     shown: dict[int, Edition] = {}
-    opened = [c for c in history.calls if c.do == "open" and c.answer.get("id") == show.id]
+    opened = [c for c in show.calls if c.do == "open"]
     answers = [c for c in show.calls if c.do in ("edit", "look") and c.status == 200] + opened
     for call in sorted(answers, key=lambda c: c.end):
         told, version = call.answer, call.answer["version"]
@@ -316,18 +327,24 @@ def _tell_editions(show: Show, history: History) -> None:
             edits = [c for c in show.calls if c.do == "edit" and c.version == version - 1]
             causes = [c for c in edits if c.status == 200 or c.unknown] if version > 1 else opened
             since = min((c.start for c in causes), default=inf)
-            shown[version] = Edition(version, Span(since, call.end), told["status"] == "on_sale", told["capacities"])
+            shown[version] = Edition(
+                version, Span(since, call.end), told["status"] == "on_sale", told["capacities"]
+            )
     for row in history.tables.get("shows", []):
         if row["show"] == show.id and row["version"] not in shown:
-            causes = [c.start for c in show.calls if c.do == "edit" and c.version == row["version"] - 1 and c.unknown]
-            stock = sorted((r for r in history.tables["stock"] if r["show"] == show.id), key=lambda r: r["area"])
+            edits = [c for c in show.calls if c.do == "edit" and c.version == row["version"] - 1]
+            since = min((c.start for c in edits if c.unknown), default=inf)
+            stock = sorted(
+                (r for r in history.tables["stock"] if r["show"] == show.id), key=lambda r: r["area"]
+            )
             capacities = {name: r["capacity"] for name, r in zip(show.kinds, stock, strict=True)}
             selling = row["status"] == "on_sale"
-            shown[row["version"]] = Edition(row["version"], Span(min(causes, default=inf), inf), selling, capacities)
+            shown[row["version"]] = Edition(row["version"], Span(since, inf), selling, capacities)
     show.editions = [shown[version] for version in sorted(shown)]
 
 
-def _places(show: Show, row: dict[str, Any]) -> list[tuple[str, str | None]]:
+def row_places(show: Show, row: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """The places of a row of `bookings`, as (area, seat or None)."""
     areas, seats = list(show.kinds), list(show.seats)
     named: list[str | None] = [seats[seat] for seat in row["seats"]] or [None] * len(row["areas"])
     return [(areas[area - 1], seat) for area, seat in zip(row["areas"], named, strict=True)]

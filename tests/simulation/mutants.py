@@ -19,17 +19,28 @@ _NO_SEAT_CHECK = (
 _CONFIRM_ANNOUNCES = """  perform announce(p_show_id, md5(p_booking_id::text || ':' || v_booking.version)::uuid, 'booking.confirmed',
                    booking_facts(v_booking));
 """
+_OVERWRITE = """select p_show_id, g.seat, g.held_by from unnest(v_given, v_given_to) g(seat, held_by)
+      on conflict (show_id, seat) do update set held_by = excluded.held_by;"""
+_HEAD_FIRST = (
+    "  select h.revision into at_revision from show_heads h where h.show_id = p_show_id for no key update;\n"
+)
+_BOOKING_FIRST = """
+  perform from bookings b where b.show_id = p_show_id and b.booking_id = p_booking_id for no key update;
+  perform pg_sleep(0.3);
+"""
 
 
 @dataclass(frozen=True)
 class Mutant:
     """`changes` are (function, text, what stands there instead); `statements` run besides; `caught` are the rules that
-    may tell it, by how they begin."""
+    may tell it, by how they begin; `worker`: somebody must sweep.
+    """
 
     name: str
     changes: Sequence[tuple[str, str, str]]
     caught: tuple[str, ...]
     statements: Sequence[str] = ()
+    worker: bool = False
 
 
 MUTANTS = [
@@ -52,8 +63,7 @@ MUTANTS = [
             (
                 "claim",
                 "select p_show_id, g.seat, g.held_by from unnest(v_given, v_given_to) g(seat, held_by);",
-                "select p_show_id, g.seat, g.held_by from unnest(v_given, v_given_to) g(seat, held_by)\n"
-                "on conflict (show_id, seat) do update set held_by = excluded.held_by;",
+                _OVERWRITE,
             ),
         ],
         ("seat", "end: seat"),
@@ -136,14 +146,13 @@ MUTANTS = [
             # A cancellation takes its booking before the head, and who holds the head waits for bookings.
             (
                 "cancel_booking",
-                "  select h.revision into at_revision from show_heads h where h.show_id = p_show_id for no key update;\n",
-                "  perform from bookings b where b.show_id = p_show_id and b.booking_id = p_booking_id for no key update;\n"
-                "  perform pg_sleep(0.02);\n"
-                "  select h.revision into at_revision from show_heads h where h.show_id = p_show_id for no key update;\n",
+                _HEAD_FIRST,
+                _BOOKING_FIRST + _HEAD_FIRST,
             ),
             ("fail_overdue", "limit p_max for update skip locked) x;", "limit p_max for update) x;"),
         ],
         ("end: deadlock",),
+        worker=True,
     ),
 ]  # fmt: skip
 

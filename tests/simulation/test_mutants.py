@@ -4,8 +4,9 @@ import pytest
 
 from holdfast.platform.settings import Settings
 from tests.simulation.inprocess import open_house, short_run
-from tests.simulation.judge import Violation, judge
+from tests.simulation.judge import judge
 from tests.simulation.mutants import MUTANTS, Mutant, mutate
+from tests.simulation.violation import Violation
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +19,7 @@ RUNS_MAX = 8
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 async def test_a_mutant_is_caught(mutant: Mutant, settings: Settings, database_url: str) -> None:
     found: list[Violation] = []
-    async with open_house(settings, number=1, served=False, worker=False) as house:
+    async with open_house(settings, number=1, served=False, worker=mutant.worker) as house:
         await mutate(database_url, mutant)
         for seed in range(RUNS_MAX):
             history = await short_run(house, seed=seed, clients=CLIENTS, seconds=SECONDS)
@@ -26,4 +27,6 @@ async def test_a_mutant_is_caught(mutant: Mutant, settings: Settings, database_u
             if told := [each for each in found if each.rule.startswith(mutant.caught)]:
                 print(told[0])
                 return
-    pytest.fail(f"nobody noticed in {RUNS_MAX} runs; other rules said: {sorted({each.rule for each in found})}")
+    pytest.fail(
+        f"nobody noticed in {RUNS_MAX} runs; other rules said: {sorted({each.rule for each in found})}"
+    )

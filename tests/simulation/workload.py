@@ -137,13 +137,18 @@ class Workload:
             await self._extend(me, held)
 
     async def _confirm(self, me: "_Person", held: Held) -> None:
-        wait = held.deadline - self._history.now + me.random.uniform(-0.1, 0.3)
-        if me.random.random() < 0.5 and 0 < wait < WAIT_SECONDS_MAX:
-            await asyncio.sleep(wait)
+        await self._until_the_deadline(me, held)
         # A price is taken at the box office; some buyers try to get round it.
         await me.step("confirm", held, staff=held.show.priced and me.random.random() < 0.7)
 
+    async def _until_the_deadline(self, me: "_Person", held: Held) -> None:
+        """Every second time, when it is near: what comes just before it and just after it is judged hardest."""
+        wait = held.deadline - self._history.now + me.random.uniform(-0.1, 0.3)
+        if me.random.random() < 0.5 and 0 < wait < WAIT_SECONDS_MAX:
+            await asyncio.sleep(wait)
+
     async def _extend(self, me: "_Person", held: Held) -> None:
+        await self._until_the_deadline(me, held)
         extended = await me.step("extend", held)
         if extended.status == 200:
             held.deadline = _deadline(extended)
@@ -168,7 +173,7 @@ class Workload:
             self._shows.append(show)
             until = self._history.now + me.random.uniform(*self._show_seconds)
             blocks: list[str] = []
-            while not self._over and self._history.now < until:
+            while self._goes_on() and self._history.now < until:
                 await asyncio.sleep(me.random.uniform(0.02, 0.25))
                 match me.random.choice(["block", "block", "unblock", "resize", "resize", "pause"]):
                     case "block":
@@ -184,9 +189,14 @@ class Workload:
                         await self._edit(me, show, {"status": "on_sale"})
             self._shows.remove(show)
 
+    def _goes_on(self) -> bool:
+        return not self._over
+
     async def _open(self, me: "_Person") -> Offer | None:
         body = _plan(me.random)
-        opened = await me.ask("open", "POST", "/v1/shows", body=body, key=me.new_key(), staff=True, tries=TRIES_MAX)
+        opened = await me.ask(
+            "open", "POST", "/v1/shows", body=body, key=me.new_key(), staff=True, tries=TRIES_MAX
+        )
         if opened.status != 201:
             return None
         if self._opened is not None:
@@ -231,7 +241,9 @@ class Workload:
         else:
             body |= {"area": "Floor", "quantity": me.random.randint(1, 3)}
         path = f"/v1/shows/{show.id}/blocks"
-        made = await me.ask("block", "POST", path, show=show.id, body=body, key=key, staff=True, tries=TRIES_MAX)
+        made = await me.ask(
+            "block", "POST", path, show=show.id, body=body, key=key, staff=True, tries=TRIES_MAX
+        )
         if made.status == 201:
             blocks.append(made.answer["id"])
             if len(blocks) > 3:
@@ -263,10 +275,10 @@ class Workload:
         except (httpx.TransportError, ValueError):
             call.status = UNKNOWN
         call.end = history.now
-        told = told if isinstance(told, dict) else {}
-        call.answer = _kept(history, call, told)
+        whole: dict[str, Any] = told if isinstance(told, dict) else {}
+        call.answer = _kept(history, call, whole)
         history.calls.append(call)
-        return told
+        return whole
 
 
 class _Person:
@@ -283,7 +295,9 @@ class _Person:
 
     async def claim(self, show: Offer, body: dict[str, Any], key: str) -> Call:
         tries = 1 if self.random.random() < 0.15 else TRIES_MAX
-        return await self.ask("claim", "POST", f"/v1/shows/{show.id}/bookings", show=show.id, body=body, key=key, tries=tries)
+        return await self.ask(
+            "claim", "POST", f"/v1/shows/{show.id}/bookings", show=show.id, body=body, key=key, tries=tries
+        )
 
     async def step(self, do: str, held: Held, *, staff: bool = False) -> Call:
         path = f"/v1/shows/{held.show.id}/bookings/{held.id}/{do}"
@@ -375,7 +389,7 @@ def _plan(random: Random) -> dict[str, Any]:
         "tiers": tiers,
         "status": "draft",
         "hold_seconds": 10,
-        "hold_seconds_max": random.choice([10, 15, 25]),
+        "hold_seconds_max": random.choice([10, 15, 25, 200]),
         "max_places_per_buyer": random.choice([None, None, 5]),
     }
 
@@ -396,7 +410,9 @@ def _kept(history: History, call: Call, told: dict[str, Any]) -> dict[str, Any]:
     if call.status >= 400:
         return {name: told[name] for name in ("code", "seats") if name in told}
     if "places" in told:
-        kept = {name: told[name] for name in ("id", "status", "reason", "version", "relaxed") if name in told}
+        kept: dict[str, Any] = {
+            name: told[name] for name in ("id", "status", "reason", "version", "relaxed") if name in told
+        }
         kept["places"] = [[place["area"], place["seat"], place["amount"]] for place in told["places"]]
         kept["total"] = told["total"]["amount"]
         for name in ("created_at", "expires_at", "confirmed_at"):
@@ -408,4 +424,3 @@ def _kept(history: History, call: Call, told: dict[str, Any]) -> dict[str, Any]:
     if "taken" in told:
         return {"revision": told["revision"], "taken": b64decode(told["taken"]).hex()}
     return {"id": told["id"]} if "id" in told else {}
-

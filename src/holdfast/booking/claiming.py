@@ -58,6 +58,7 @@ class Wish:
     tiers: Sequence[int]
     amounts: Sequence[int]
     answer: "asyncio.Future[Decision]" = field(init=False)
+    waiting: int = field(default=0, init=False)  # callers that want the answer
 
     def __post_init__(self) -> None:
         # The arrays of a batch follow one another: a wish of the wrong length would move its neighbours'.
@@ -111,13 +112,14 @@ class Claimer:
                     wish.key is not None and (other := self._by_key.get((wish.show_id, wish.key))) is not None
                 ):
                     if other.fingerprint == wish.fingerprint:
-                        return await asyncio.shield(other.answer)
+                        return await self._answer_to(other)
                     await asyncio.wait([other.answer])
-                return await self._queue(wish)
+                self._queue(wish)
+                return await self._answer_to(wish)
         except TimeoutError:
             raise Busy("No answer in time. Ask again with the same Idempotency-Key.") from None
 
-    async def _queue(self, wish: Wish) -> Decision:
+    def _queue(self, wish: Wish) -> None:
         if self._waiting >= self._settings.claim_queue_max:
             raise Busy("Too many claims at once.")
         wish.answer = asyncio.get_running_loop().create_future()
@@ -125,18 +127,28 @@ class Claimer:
         if wish.key is not None:
             key = (wish.show_id, wish.key)
             self._by_key[key] = wish
-            wish.answer.add_done_callback(lambda _: self._by_key.pop(key, None))
+            wish.answer.add_done_callback(lambda _: self._forget_key(wish))
         self._waiting += 1
-        lane = self._lanes[hash(wish.show_id) % len(self._lanes)]
-        lane.add(wish)
+        self._lane(wish).add(wish)
+
+    async def _answer_to(self, wish: Wish) -> Decision:
+        wish.waiting += 1
         try:
             return await asyncio.shield(wish.answer)
-        except asyncio.CancelledError:
-            # The client is gone. What was not sent yet is dropped; what was sent is decided and forgotten, unless
-            # equal wishes wait for it.
-            if wish.key is None:
-                lane.drop(wish)
-            raise
+        finally:
+            wish.waiting -= 1
+            # Every client is gone: what was not sent yet is dropped, what was sent is decided and forgotten.
+            if not wish.waiting and self._lane(wish).drop(wish):
+                self.left_queue(1)
+                self._forget_key(wish)
+                wish.answer.cancel()
+
+    def _lane(self, wish: Wish) -> "_Lane":
+        return self._lanes[hash(wish.show_id) % len(self._lanes)]
+
+    def _forget_key(self, wish: Wish) -> None:
+        if wish.key is not None and self._by_key.get((wish.show_id, wish.key)) is wish:
+            del self._by_key[wish.show_id, wish.key]
 
     async def stop(self) -> None:
         """Waits for the batches in flight."""
@@ -236,13 +248,15 @@ class _Lane:
         if self.task is None or self.task.done():
             self.task = asyncio.create_task(self._run(), name="claims")
 
-    def drop(self, wish: Wish) -> None:
+    def drop(self, wish: Wish) -> bool:
+        """Takes a wish out of the queue; False when it was sent already."""
+        if wish.answer.done():
+            return False
         try:
             self._queue.remove(wish)
         except ValueError:
-            return
-        self._claimer.left_queue(1)
-        wish.answer.cancel()
+            return False
+        return True
 
     async def _run(self) -> None:
         limit = self._claimer._settings.batch_claims_max

@@ -62,6 +62,7 @@ create or replace function first_fit(p_show_id uuid, p_area smallint, p_count in
 returns int[] language plpgsql as $$
 declare
   v_first int;
+  v_last int;
   v_seats int[];
 begin
   with free as (
@@ -83,10 +84,13 @@ begin
   if not p_split then
     return null;
   end if;
+  select k.first_seat, k.first_seat + k.capacity - 1 into v_first, v_last from stock k
+   where k.show_id = p_show_id and k.area = p_area;
   select array_agg(x.seat) into v_seats from (
-    select s.seat from stock k cross join lateral generate_series(k.first_seat, k.first_seat + k.capacity - 1) s(seat)
-     where k.show_id = p_show_id and k.area = p_area and s.seat not in (select unnest(p_except))
-       and not exists (select from claims c where c.show_id = p_show_id and c.seat = s.seat)
+    select s.seat from generate_series(v_first, v_last) s(seat)
+     where s.seat not in (select unnest(p_except))
+       and s.seat not in (
+         select c.seat from claims c where c.show_id = p_show_id and c.seat between v_first and v_last)
      order by s.seat limit p_count) x;
   return case when cardinality(v_seats) = p_count then v_seats end;
 end $$;

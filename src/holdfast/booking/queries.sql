@@ -43,6 +43,17 @@ update stock s set capacity = c.capacity
  where s.show_id = $1 and s.area = c.area and s.reserved + s.blocked <= c.capacity
 returning s.area;
 
+-- name: recount_buyers
+-- Counts every buyer's live places afresh, in one pass over the show's bookings. The caller holds the head.
+insert into buyers (show_id, buyer, places)
+select $1, x.buyer, sum(x.places)::int
+  from (select y.buyer, 0 as places from buyers y where y.show_id = $1
+         union all
+        select b.buyer, b.quantity from bookings b
+         where b.show_id = $1 and b.status in ('PENDING', 'CONFIRMED') and b.buyer is not null) x
+ group by x.buyer order by x.buyer
+on conflict (show_id, buyer) do update set places = excluded.places;
+
 -- name: availability_changed
 select * from availability_changed($1, $2, $3, $4);
 
@@ -134,12 +145,13 @@ select show_id, block_id, areas[1] as area, cardinality(areas) as quantity, seat
   from blocks where show_id = $1 and block_id = $2;
 
 -- name: blocks_due
-select show_id, block_id from blocks where release_at <= clock_timestamp() order by release_at limit 100;
+select show_id, block_id from blocks where release_at <= now() order by release_at limit 100;
 
 -- name: prune_keys
--- Forgets some old idempotency keys; short, so that no snapshot stays open for long.
+-- Forgets some old idempotency keys; short, so that no snapshot stays open for long. A range with two ends
+-- is taken for a small one, so that the index is used even by a plan from the time when the table was small.
 delete from idempotency_keys where ctid = any (array(
-  select ctid from idempotency_keys where created_at < clock_timestamp() - make_interval(hours => $1)
+  select ctid from idempotency_keys where created_at between '-infinity' and now() - make_interval(hours => $1)
    order by created_at limit 5000));
 
 -- name: add_reserved

@@ -236,7 +236,7 @@ async def edit_show(call: Call[ShowEdit]) -> Answer:
 
 @routes.get(
     "/v1/shows/{show_id}/layout", who=VISITOR, query=SeatingQuery, headers=(IF_NONE_MATCH,),
-    answers={200: "application/json"}, refusals=(ShowNotFound,),
+    answers={200: msgspec.Raw}, refusals=(ShowNotFound,),
 )  # fmt: skip
 async def read_seating(call: Call[None]) -> Answer:
     """The seating: areas, rows and seats in the order of their ordinals, with coordinates in metres.

@@ -78,6 +78,9 @@ async def edit_show(
     )
     if resized:
         await _resize(tx, office, show_id, resized)
+    if changed.max_places_per_buyer is not None and show.max_places_per_buyer is None:
+        # Claims count for each buyer only while there is a limit.
+        await tx.execute(sql.recount_buyers, show_id)
     await outbox.announce(tx, show_id, "show.changed", {"show_id": show_id, "version": changed.version})
     if changed.status == "cancelled" != show.status:
         await jobs.enqueue(tx, END_BOOKINGS, {"show_id": str(show_id)})

@@ -26,6 +26,7 @@ _FIELD_MESSAGE = re.compile(r"(?s)Object (contains unknown|missing required) fie
 # Anchored and without repetition that has no end: such a pattern bounds the length by itself.
 _BOUNDED_PATTERN = re.compile(r"\^(?:(?!,\})[^*+])+\$")
 _WHOLE_NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
+_BEGINS_WITH_DATE = re.compile(r"\d{4}-\d\d-\d\d\D", re.ASCII)
 
 
 def pointer_of(path: str) -> str:
@@ -113,6 +114,7 @@ def query_reader(kind: Any) -> Callable[[bytes], Any]:
     fields = {field.encode_name: field.type for field in inspect.type_info(kind).fields}  # type: ignore[attr-defined]
     lists = {name for name, info in fields.items() if _has(info, inspect.ListType)}
     numbers = {name for name, info in fields.items() if _has(info, inspect.IntType)}
+    moments = {name for name, info in fields.items() if _has(info, inspect.DateTimeType)}
     preset = None
     if kind.__struct_config__.frozen and all(not field.required for field in inspect.type_info(kind).fields):  # type: ignore[attr-defined]
         preset = kind()
@@ -125,6 +127,10 @@ def query_reader(kind: Any) -> Callable[[bytes], Any]:
             for name in numbers.intersection(given):
                 if not isinstance(given[name], str) or not _WHOLE_NUMBER.fullmatch(given[name]):
                     raise invalid("Expected a whole number.", "/" + escaped(name), "query")
+            for name in moments.intersection(given):
+                # msgspec would take a number for seconds since 1970.
+                if not isinstance(given[name], str) or not _BEGINS_WITH_DATE.match(given[name]):
+                    raise invalid("Expected an RFC 3339 time with an offset.", "/" + escaped(name), "query")
             return msgspec.convert(given, kind, strict=False)
         except (ValueError, RecursionError) as error:
             raise refusal_of(error, "query") from None

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 REFUSALS: "list[type[Refusal]]" = []
 
 
-class Refusal(Exception):  # noqa: N818 -- it is an answer, not an error
+class Refusal(Exception):
     """An expected no. Subclasses set `code` (stable, snake case), `status` (HTTP) and `title` (one sentence).
 
     `detail` tells this very case to a person; `retry_after` is in whole seconds; every further keyword becomes a

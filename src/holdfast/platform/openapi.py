@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast.platform.calls import PROBLEM_TYPE, Answer, Call, fresh
 from holdfast.platform.errors import Invalid, Refusal, UnknownField
-from holdfast.platform.routing import ANYONE, PATH_TEXT_MAX, HeaderParameter, Route, Routes
+from holdfast.platform.routing import ANYONE, IF_NONE_MATCH, PATH_TEXT_MAX, HeaderParameter, Route, Routes
 
 _REF = "#/components/schemas/{name}"
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
@@ -174,7 +174,8 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
         operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = _request_body(route, schemas)
-    operation["responses"] = _answers(route, schemas) | (_refusals(route) if route.problems is None else {})
+    refusals = _refusals(route) if route.problems is None else _refusals_of_its_own(route)
+    operation["responses"] = refusals | _answers(route, schemas)
     operation["security"] = [{name: []} if name else {} for name in route.who.security]
     return operation
 
@@ -210,6 +211,8 @@ def _answers(route: Route, schemas: _Schemas) -> dict[str, Any]:
         elif kind is not None:
             answer["content"] = {"application/json": {"schema": schemas.of(kind) if _is_typed(kind) else {}}}
         answers[str(status)] = answer
+    if IF_NONE_MATCH in route.headers:
+        answers["304"] = {"description": HTTPStatus(304).phrase, "headers": _REQUEST_ID_HEADER}
     return answers
 
 
@@ -236,6 +239,18 @@ def _refusals(route: Route) -> dict[str, Any]:
             },
         }
     return answers
+
+
+def _refusals_of_its_own(route: Route) -> dict[str, Any]:
+    """The refusals of a route that renders them itself; what they look like stands in its answers, where it stands."""
+    return {
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            "headers": _REQUEST_ID_HEADER,
+            "content": {"application/json": {"schema": {}}},
+        }
+        for status in sorted({refusal.status for refusal in route.all_refusals()})
+    }
 
 
 def _example(refusal: type[Refusal]) -> dict[str, Any]:

@@ -66,14 +66,14 @@ class Family:
         self._children.clear()
 
     def _start(self, child: _Child) -> None:
-        child.process = subprocess.Popen(  # noqa: S603 -- our own command
+        child.process = subprocess.Popen(
             child.command,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             pass_fds=self._keep_open,
             # A group of its own, so that Ctrl-C in the terminal reaches the parent alone, which then stops in order.
             process_group=0,
-            preexec_fn=_die_with_parent(),
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 -- it takes no lock
         )
         child.started_at = time.monotonic()
 

@@ -14,9 +14,10 @@ select show_id from outbox where show_id > $1 group by show_id order by show_id 
 
 -- name: facts_taken
 -- Takes facts of one show out of the outbox. Locks them and leaves alone what another relay has locked.
+-- The list is an array, and in order, so that the index is used whatever the plan.
 delete from outbox
- where show_id = $1 and fact_id in (
-   select fact_id from outbox where show_id = $1 limit $2 for update skip locked)
+ where show_id = $1 and fact_id = any (array(
+   select fact_id from outbox where show_id = $1 order by fact_id limit $2 for update skip locked))
 returning fact_id, kind, payload, created_at
 
 -- name: jobs_added

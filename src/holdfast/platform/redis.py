@@ -39,7 +39,7 @@ class Locks:
             )
         except ValueError as error:
             raise BadSetting(f"HOLDFAST_REDIS_URL: {error}") from error
-        self._redis = Redis(connection_pool=pool)
+        self._redis = Redis.from_pool(pool)
         self._release = self._redis.register_script(_COMPARE_AND_DELETE)
         self._rest_until = 0.0
 
