@@ -111,7 +111,7 @@ async def engine(settings: Settings) -> AsyncIterator[Engine]:
 
 @pytest.fixture
 def open_another(settings: Settings) -> Callable[..., Any]:
-    """Opens a further engine on the same database, as another process would: `async with open_another() as other`."""
+    """A way to have one more engine on the same database, as another process would: use it by `async with`."""
 
     def opened(**changes: Any) -> Any:
         return open_engine(msgspec.structs.replace(settings, **changes))

@@ -200,8 +200,7 @@ async def test_who_waited_for_a_refused_request_gets_a_try_of_its_own(
     first = asyncio.create_task(ready.run(request(), refuse))
     await begun.wait()
     waiting = [
-        asyncio.create_task(each.run(request(), make))
-        for each in (ready, Once(other_db, whose), ready)
+        asyncio.create_task(each.run(request(), make)) for each in (ready, Once(other_db, whose), ready)
     ]
     release.set()
     with pytest.raises(Conflict):

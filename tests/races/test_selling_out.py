@@ -118,10 +118,7 @@ LOCK = (
     "select h.* into v_head from show_heads h where h.show_id = p_show_id for no key update;",
     "select h.* into v_head from show_heads h where h.show_id = p_show_id;",
 )
-LOOK = (
-    "not exists (select from claims c where c.show_id = p_show_id and c.seat = u.seat) as free",
-    "true as free",
-)
+LOOK = ("t.seat is null as free", "true as free")
 COUNT = ("if v_left[p_area[i]] < k then", "if false then")
 # And those of the tables.
 CONSTRAINTS = """

@@ -269,9 +269,14 @@ class Chaos:
         if kind == "disk full":
             assert self._disk is not None
             self._history.fault(kind)
-            await asyncio.to_thread(self._disk.fill)
-            await asyncio.sleep(self._random.uniform(*DISK_FULL_SECONDS))
-            self._disk.empty()
+            # A thread cannot be cancelled: it must have filled the disk before anybody empties it.
+            filling = asyncio.create_task(asyncio.to_thread(self._disk.fill))
+            try:
+                await asyncio.shield(filling)
+                await asyncio.sleep(self._random.uniform(*DISK_FULL_SECONDS))
+            finally:
+                await filling
+                self._disk.empty()
         elif not victims:
             return  # It is on its way back from the last time.
         elif kind == "stop worker":

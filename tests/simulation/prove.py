@@ -153,20 +153,22 @@ async def _sign_in(url: str, password: str) -> str:
 async def _settle(history: History, chaos: Chaos, dsn: str) -> float:
     """Waits until nothing is overdue any more and no fact waits; when that was."""
     until = time.monotonic() + SETTLE_SECONDS_MAX
-    said = "it did not answer"
+    said = ""
     while time.monotonic() < until:
         await chaos.revive()
         at = history.now
         try:
-            if await asyncio.to_thread(chaos.up.answers):
-                undone = await left_undone(dsn)
-                if undone == 0:
-                    return at
-                said = f"{undone} overdue holds and waiting facts"
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            ready = await asyncio.to_thread(chaos.up.get, "/readyz")
+            undone = await left_undone(dsn)
+            if ready.status_code == 200 and undone == 0:
+                return at
+            said = f"{undone} overdue holds and waiting facts; /readyz says {ready.text}"
+        except (OSError, httpx.TransportError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             said = repr(error)
         await asyncio.sleep(0.5)
-    raise NotSettled(f"After {SETTLE_SECONDS_MAX:.0f} s without faults: {said}.")
+    alive = await asyncio.to_thread(lambda: [f"{p.status()} {' '.join(p.cmdline())[-60:]}" for p in chaos.up.family()])
+    last = [f"{fault.at:.1f} {fault.kind} {fault.detail}" for fault in history.faults if "a" not in fault.kind[:1]][-8:]
+    raise NotSettled("\n".join([f"{SETTLE_SECONDS_MAX:.0f} s after the last fault: {said}", *last, *alive]))
 
 
 def _deadlocks(data: Path) -> int:

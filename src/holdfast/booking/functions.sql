@@ -62,14 +62,17 @@ create or replace function first_fit(p_show_id uuid, p_area smallint, p_count in
 returns int[] language plpgsql as $$
 declare
   v_first int;
-  v_last int;
+  v_low int; v_high int;  -- first and last seat of the area
   v_seats int[];
 begin
+  select k.first_seat, k.first_seat + k.capacity - 1 into v_low, v_high from stock k
+   where k.show_id = p_show_id and k.area = p_area;
   with free as (
     select r.row_number, r.first_seat + i - 1 as seat, (select count(*) from unnest(r.gap_after) g where g < i) as segment
       from seat_rows r cross join lateral generate_series(1, cardinality(r.numbers)) i
      where r.show_id = p_show_id and r.area = p_area
-       and not exists (select from claims c where c.show_id = p_show_id and c.seat = r.first_seat + i - 1)
+       and not exists (select from claims c where c.show_id = p_show_id and c.seat between v_low and v_high
+                          and c.seat = r.first_seat + i - 1)
        and r.first_seat + i - 1 not in (select unnest(p_except))),
   islands as (
     select f.row_number, f.segment, f.seat,
@@ -84,13 +87,11 @@ begin
   if not p_split then
     return null;
   end if;
-  select k.first_seat, k.first_seat + k.capacity - 1 into v_first, v_last from stock k
-   where k.show_id = p_show_id and k.area = p_area;
   select array_agg(x.seat) into v_seats from (
-    select s.seat from generate_series(v_first, v_last) s(seat)
+    select s.seat from generate_series(v_low, v_high) s(seat)
      where s.seat not in (select unnest(p_except))
-       and s.seat not in (
-         select c.seat from claims c where c.show_id = p_show_id and c.seat between v_first and v_last)
+       and not exists (select from claims c where c.show_id = p_show_id and c.seat between v_low and v_high
+                          and c.seat = s.seat)
      order by s.seat limit p_count) x;
   return case when cardinality(v_seats) = p_count then v_seats end;
 end $$;
@@ -197,9 +198,11 @@ begin
     if cardinality(p_seats) > 0 then
       select array_agg(x.rank order by x.pos), array_agg(x.free order by x.pos), max(x.seat)
         into v_rank, v_free, v_last from (
-        select u.pos, u.seat, dense_rank() over (order by u.seat)::int as rank,
-               not exists (select from claims c where c.show_id = p_show_id and c.seat = u.seat) as free
-          from unnest(p_seats) with ordinality u(seat, pos)) x;
+        -- The list bounds what is read of a show with very many claims, whatever the plan.
+        select u.pos, u.seat, dense_rank() over (order by u.seat)::int as rank, t.seat is null as free
+          from unnest(p_seats) with ordinality u(seat, pos)
+          left join (select c.seat from claims c where c.show_id = p_show_id and c.seat = any (p_seats)) t
+            on t.seat = u.seat) x;
       assert v_last < v_seats, 'the show has no such seat';
       v_won := array_fill(false, array[cardinality(p_seats)]);
     end if;

@@ -75,7 +75,8 @@ class NotCancellable(Conflict):
 @dataclass(frozen=True, slots=True)
 class Booking:
     """A booking as the database has it; the arrays run in parallel, one entry per place. `read_at` is the database's
-    clock when it was read, which remaining times are counted from."""
+    clock when it was read, which remaining times are counted from.
+    """
 
     show_id: ShowId
     booking_id: BookingId

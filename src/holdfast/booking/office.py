@@ -1,6 +1,7 @@
 """The box office of one process: what the operations of booking share, and what runs beside them."""
 
 from collections.abc import Callable
+from typing import Self
 
 from holdfast.booking.claiming import Claimer, Strategy
 from holdfast.booking.optimistic import Optimistic
@@ -11,6 +12,7 @@ from holdfast.platform.cache import Cache
 from holdfast.platform.db import Database
 from holdfast.platform.periodic import Periodic
 from holdfast.platform.settings import Settings
+
 
 def _redis_lock(db: Database, views: Views, settings: Settings) -> Strategy:
     # Imported when it is chosen, because Redis' client takes longer to import than all the rest.
@@ -40,7 +42,7 @@ class Office:
             "keep views fresh", settings.availability_seconds / LOOKS, self.views.keep_fresh
         )
 
-    async def __aenter__(self) -> "Office":
+    async def __aenter__(self) -> Self:
         self._freshener.start()
         return self
 

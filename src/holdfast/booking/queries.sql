@@ -148,11 +148,12 @@ select show_id, block_id, areas[1] as area, cardinality(areas) as quantity, seat
 select show_id, block_id from blocks where release_at <= now() order by release_at limit 100;
 
 -- name: prune_keys
--- Forgets some old idempotency keys; short, so that no snapshot stays open for long. A range with two ends
--- is taken for a small one, so that the index is used even by a plan from the time when the table was small.
-delete from idempotency_keys where ctid = any (array(
-  select ctid from idempotency_keys where created_at between '-infinity' and now() - make_interval(hours => $1)
-   order by created_at limit 5000));
+-- Forgets some old idempotency keys; short, so that no snapshot stays open for long. A range with two ends is taken for a
+-- small one, so that the index is used even by a plan from the time when the table was small.
+delete from idempotency_keys where created_at between '-infinity' and (
+  select max(o.created_at) from (
+    select created_at from idempotency_keys
+     where created_at between '-infinity' and now() - make_interval(hours => $1) order by created_at limit 5000) o);
 
 -- name: add_reserved
 -- Counts places as sold. The caller holds the head and writes the bookings that have them.

@@ -30,7 +30,7 @@ PAUSE_SECONDS_MAX = 0.1
 _expired = telemetry.BOOKINGS_ENDED.labels("expired")
 
 
-class Outpaced(Exception):  # noqa: N818 -- an event of the race, not an error
+class Outpaced(Exception):
     """Somebody else changed the show between the look and the write."""
 
 

@@ -8,7 +8,9 @@ import socket
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -24,7 +26,9 @@ from holdfast.platform.processes import Family
 from holdfast.platform.settings import Settings, environment
 
 LOOK_SECONDS = 0.2
-COUNTERS = "metrics"
+COUNTERS = "holdfast-metrics-"
+PROCESSES_COUNTED = 50
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- folders in it are made by mkdtemp
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 log = telemetry.log("up")
@@ -87,11 +91,12 @@ def _look_after(
     changed: Callable[[], bool] | None,
 ) -> None:
     settings = _for_children(installation.settings)
-    counters = _counters(installation)
+    counters = _Counters(installation)
     listener.set_inheritable(True)
     family = Family(
-        {**os.environ, **environment(settings), "PROMETHEUS_MULTIPROC_DIR": str(counters)},
+        {**os.environ, **environment(settings), "PROMETHEUS_MULTIPROC_DIR": counters.folder},
         [listener.fileno()],
+        counters.ended,
     )
     python = [sys.executable, "-P", "-m", "holdfast"]
     try:
@@ -110,7 +115,7 @@ def _look_after(
                 family.restart()
     finally:
         family.stop(settings.stop_seconds + 2)
-        shutil.rmtree(counters, ignore_errors=True)
+        counters.remove()
 
 
 def _for_children(settings: Settings) -> Settings:
@@ -123,15 +128,44 @@ def _for_children(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, **changes)
 
 
-def _counters(installation: Installation) -> Path:
-    """An empty folder for the counters that the children share."""
-    if installation.server is None:
-        return Path(tempfile.mkdtemp(prefix="holdfast-metrics-"))
-    # The data folder is ours alone, so what a killed `up` left there goes away.
-    folder = installation.data / COUNTERS
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    return folder
+class _Counters:
+    """The folder of counters that the children share, in memory where there is a place for that: a process that cannot
+    write its counters dies of SIGBUS, and a full disk must not end the API.
+
+    A link in the data folder tells the next `up` where it was, so that nothing stays for good when this one is killed.
+    """
+
+    def __init__(self, installation: Installation) -> None:
+        memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+        self.folder = tempfile.mkdtemp(prefix=COUNTERS, dir=memory)
+        # Without an embedded server the data folder may be another's, too.
+        self._link = installation.data / "metrics" if installation.server is not None else None
+        self._ended: deque[int] = deque()
+        if self._link is not None:
+            with suppress(OSError):
+                self._forget(self._link.readlink())
+            with suppress(OSError):
+                self._link.unlink(missing_ok=True)
+                self._link.symlink_to(self.folder)
+
+    def ended(self, pid: int) -> None:
+        """Keeps what a process that has ended counted, of the last PROCESSES_COUNTED of them."""
+        telemetry.process_ended(pid, self.folder)
+        self._ended.append(pid)
+        if len(self._ended) > PROCESSES_COUNTED:
+            for path in Path(self.folder).glob(f"*_{self._ended.popleft()}.db"):
+                path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Removes the folder and the link to it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._link is not None:
+            with suppress(OSError):
+                self._link.unlink(missing_ok=True)
+
+    def _forget(self, old: Path) -> None:
+        if old.name.startswith(COUNTERS) and old.stat().st_uid == os.geteuid():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _code_changes() -> Callable[[], bool]:

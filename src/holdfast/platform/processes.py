@@ -30,11 +30,17 @@ class _Child:
 
 
 class Family:
-    """Some children of this process. They end with it, even when it is killed."""
+    """Some children of this process. They end with it, even when it is killed. `ended` hears of each end, by pid."""
 
-    def __init__(self, environment: Mapping[str, str], keep_open: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        keep_open: Sequence[int] = (),
+        ended: Callable[[int], None] = lambda _pid: None,
+    ) -> None:
         self._environment = dict(environment)
         self._keep_open = tuple(keep_open)
+        self._ended = ended
         self._children: list[_Child] = []
 
     def add(self, name: str, command: Sequence[str]) -> None:
@@ -79,7 +85,7 @@ class Family:
 
     def _bury(self, child: _Child, now: float) -> None:
         assert child.process is not None
-        telemetry.process_ended(child.process.pid)
+        self._ended(child.process.pid)
         if now - child.started_at > STEADY_SECONDS:
             child.deaths = 0
         pause = AGAIN_SECONDS[min(child.deaths, len(AGAIN_SECONDS) - 1)]
@@ -102,7 +108,7 @@ class Family:
                 process.wait()
         for child in self._children:
             if child.process is not None:
-                telemetry.process_ended(child.process.pid)
+                self._ended(child.process.pid)
                 child.process = None
 
 

@@ -96,10 +96,9 @@ def metrics_text() -> bytes:
     return generate_latest(REGISTRY)
 
 
-def process_ended(pid: int) -> None:
-    """Takes the gauges of a process that has died out of the sum."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+def process_ended(pid: int, folder: str) -> None:
+    """Takes the gauges of a process that has died out of the sum of those who share the folder."""
+    multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
 
 
 def log(name: str) -> Logger:
