@@ -41,6 +41,11 @@ class Acknowledged:
     unanswered: int = 0
     ids: Sequence[str] = ()
 
+    def __add__(self, other: "Acknowledged") -> "Acknowledged":
+        return Acknowledged(
+            self.count + other.count, self.unanswered + other.unanswered, (*self.ids, *other.ids)
+        )
+
 
 async def require_durable(url: str) -> dict[str, str]:
     """The settings that make a commit durable, read from the server. Raises NotDurable when one is off."""

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # A generator that has not ended so long after its time is broken.
 OVERTIME_SECONDS_MAX = 90.0
 LOOK_SECONDS = 0.02
+# Claims of two places on a standing show of a million, less a reserve.
+PER_SHOW = 490_000
 
 ClaimKind = Literal["standing", "best", "pairs"]
 CrowdKind = Literal["claims", "draws", "buyers", "readers", "burst"]
@@ -40,7 +42,7 @@ class Claims(msgspec.Struct, kw_only=True, frozen=True):
     seconds: float
     connections: int = 100
     spread: bool = False
-    per_show: int = 490_000
+    per_show: int = PER_SHOW
     start: int = 0
 
     @property

@@ -11,7 +11,7 @@ import msgspec
 from bench import machine
 from bench.audit import Acknowledged, audit
 from bench.figures import Spread, spread
-from bench.load import ClaimKind, Claims, Load, send_claims
+from bench.load import PER_SHOW, ClaimKind, Claims, Load, send_claims
 from bench.machine import MachineTime
 from bench.stage import BATCHED, Books, Served, Stage, Variant, serve
 
@@ -85,7 +85,7 @@ class Trial:
         seconds: float | None = None,
         start: int = 0,
         spread: bool = False,
-        per_show: int = 490_000,
+        per_show: int = PER_SHOW,
     ) -> Load:
         """Sends plain claims for the plan's seconds, or for as many as given."""
         job = Claims(

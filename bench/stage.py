@@ -236,10 +236,10 @@ class Books:
                 **({"areas": floor} if standing else {"total_seats": seats}),
             )  # fmt: skip
             made = []
-            for _ in range(count):
-                async with database.transaction() as tx:
+            async with database.transaction() as tx:
+                for _ in range(count):
                     show, _ = await booking.open_show(tx, office, owner.organizer_id, spec)
-                made.append(str(show.show_id))
+                    made.append(str(show.show_id))
         finally:
             await database.close()
         return made

@@ -104,6 +104,7 @@ def test_two_workers_share_the_work_and_count_together(with_demo: Path) -> None:
             client.close()
 
 
+@pytest.mark.slow
 def test_processes_that_are_killed_come_back(with_demo: Path) -> None:
     with Up(with_demo) as up:
         up.wait_until_ready()
@@ -127,6 +128,7 @@ def test_processes_that_are_killed_come_back(with_demo: Path) -> None:
         assert up.leftovers() == []
 
 
+@pytest.mark.slow
 def test_when_it_is_killed_its_children_end_and_the_next_one_works(with_demo: Path) -> None:
     with Up(with_demo, "--workers", "2") as up:
         up.wait_until_ready()
@@ -145,6 +147,7 @@ def test_when_it_is_killed_its_children_end_and_the_next_one_works(with_demo: Pa
         assert following.leftovers() == []
 
 
+@pytest.mark.slow
 def test_no_demo_is_an_empty_house_with_an_owner(folder: Path) -> None:
     with Up(folder, "--no-demo") as up:
         up.wait_until_ready()
@@ -154,6 +157,7 @@ def test_no_demo_is_an_empty_house_with_an_owner(folder: Path) -> None:
         assert up.make_show(total_seats=3)["status"] == "on_sale"
 
 
+@pytest.mark.slow
 def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:
     source = with_demo / "src"
     shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
@@ -180,6 +184,7 @@ def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:
         assert up.leftovers() == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
 )

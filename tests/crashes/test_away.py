@@ -90,7 +90,9 @@ async def test_handlers_do_not_wait_for_one_another_s_connections(
     show = await a_show(total_seats=40)
     url = f"/v1/shows/{show['id']}/bookings"
     bookings = [(await owner.post(url, json={"quantity": 1})).json() for _ in range(40)]
-    async with open_another(pool_max=2) as other, client_of(other) as client:
+    # A handler that waits for another would wait for all this time, and be refused.
+    patient = {"pool_max": 2, "connect_seconds": 20.0}
+    async with open_another(**patient) as other, client_of(other) as client:
         answers = await asyncio.gather(
             *(
                 client.post(

@@ -31,8 +31,8 @@ class House:
         return self.up
 
     def kill_api(self) -> None:
-        """One of the two API processes dies."""
-        self.up.apis()[0].kill()
+        """Of the two API processes the one with more clients dies."""
+        max(self.up.apis(), key=lambda api: len(api.net_connections("tcp"))).kill()
 
     def kill_postgres(self) -> None:
         """The postmaster dies, and its children follow."""

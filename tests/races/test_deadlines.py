@@ -79,7 +79,6 @@ async def _confirmed(engine: Engine, made: Booking) -> bool:
     return True
 
 
-@pytest.mark.slow
 async def test_confirm_against_expiry_a_thousand_times(engines: list[Engine], database_url: str) -> None:
     show, held = await _seats(engines[0], 1000)
     sweeping, swept = True, 0

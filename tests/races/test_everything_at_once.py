@@ -169,7 +169,6 @@ class _Actor:
         await booking.prune_keys(self.engine.office)
 
 
-@pytest.mark.slow
 async def test_two_engines_do_everything_at_once(engines: list[Engine], database_url: str, log: _Log) -> None:
     # Several shows, so that a batch takes several heads; few places, so that everybody is in everybody's way.
     shows = [await open_show(engines[0], areas=AREAS, max_places_per_buyer=12) for _ in range(3)]

@@ -100,7 +100,6 @@ async def test_a_batch_is_decided_in_the_order_of_arrival(engine: Engine, databa
     assert await checker.violations(database_url, [a for a in answers if isinstance(a, Promise)]) == []
 
 
-@pytest.mark.slow
 async def test_pairs_of_the_best_seats_sell_out(engines: list[Engine], database_url: str) -> None:
     rows = [{"label": chr(ord("A") + i), "seats": 20, "gap_after": [10]} for i in range(25)]
     show = await open_show(engines[0], areas=[{"name": "Stalls", "kind": "seated", "rows": rows}])

@@ -26,18 +26,25 @@ from tests.simulation.violation import Violation
 # How old a reading of the availability may be before it is wrong. The product promises one second; a machine that does
 # much else at the same time needs longer to notice, and this is about truth, not about speed.
 STALE_SECONDS = 5.0
+# Who asks for the best seats of the house and names no area is answered by the view of one process alone when that finds
+# nothing, or finds what others are just taking. Such refusals are judged when nothing has changed for so long.
+VIEW_SECONDS = 1.5
 # Answers that say that nothing was done.
 _NO_EFFECT = frozenset({"unauthenticated", "busy"})
 
 
-def judge(history: History) -> list[Violation]:
-    """Everything that is wrong with a history; nothing when some honest run could have been like this."""
-    return _Judge(history).violations()
+def judge(history: History, *, view_seconds: float = VIEW_SECONDS) -> list[Violation]:
+    """Everything that is wrong with a history; nothing when some honest run could have been like this.
+
+    `view_seconds`: how old the view may be by which a process answers for the whole house. 0 where there is only one.
+    """
+    return _Judge(history, view_seconds).violations()
 
 
 class _Judge:
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, view_seconds: float) -> None:
         self.history = history
+        self.view_seconds = view_seconds
         self.model = Model(history)
         self.found: list[Violation] = []
         self.rules: dict[str, Callable[[Call], None]] = {
@@ -170,6 +177,8 @@ class _Judge:
                 self.wrong("counter", says, [call], *holders)
             return
         wanted = body.get("best_available", 0)
+        if "area" not in body and self.view_seconds and self._in_motion(show, lo - self.view_seconds, hi):
+            return
         free = {
             seat
             for seat, area in show.seats.items()
@@ -182,6 +191,15 @@ class _Judge:
         )
         if not wanted or together or (enough >= wanted and (call.code == "sold_out" or body.get("split"))):
             self.wrong("best", f"{call.code} while {sorted(free)} were free all the time", [call])
+
+    def _in_motion(self, show: Show, lo: float, hi: float) -> bool:
+        """Whether a seat can have become taken or free in this window, also in the eyes of who waits for the sweep."""
+        for seat in show.seats:
+            for holder in self.model.by_seat.get((show.id, seat), []):
+                spans = (holder.born, holder.dead, (holder.dead.lo, _counted_until(holder)))
+                if any(begin <= hi and end >= lo for begin, end in spans):
+                    return True
+        return False
 
     def _taken_at_most(self, show: str, area: str, lo: float, hi: float) -> Counter[str]:
         return Counter(h.id for h in self.model.by_area.get((show, area), []) if self._in_the_way(h, lo, hi))

@@ -166,8 +166,12 @@ async def _settle(history: History, chaos: Chaos, dsn: str) -> float:
         except (OSError, httpx.TransportError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             said = repr(error)
         await asyncio.sleep(0.5)
-    alive = await asyncio.to_thread(lambda: [f"{p.status()} {' '.join(p.cmdline())[-60:]}" for p in chaos.up.family()])
-    last = [f"{fault.at:.1f} {fault.kind} {fault.detail}" for fault in history.faults if "a" not in fault.kind[:1]][-8:]
+    alive = await asyncio.to_thread(
+        lambda: [f"{p.status()} {' '.join(p.cmdline())[-60:]}" for p in chaos.up.family()]
+    )
+    last = [
+        f"{fault.at:.1f} {fault.kind} {fault.detail}" for fault in history.faults if "a" not in fault.kind[:1]
+    ][-8:]
     raise NotSettled("\n".join([f"{SETTLE_SECONDS_MAX:.0f} s after the last fault: {said}", *last, *alive]))
 
 
