@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -111,6 +112,7 @@ def bench(
         _fail(f"--data: there is no folder {data}.")
     _more_files()
     telemetry.configure_logs("error", "console")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         result = asyncio.run(
             _run(chosen, plan, data, keep=keep, command=_command(scenarios or [], sys.argv[1:]))

@@ -65,7 +65,7 @@ def text(result: Result, source: Path) -> str:
         )
     ]  # fmt: skip
     parts += [f"\n**{warning}**\n" for warning in result.warnings]
-    parts.append(f"\n![Bookings per second and CPU per booking](../../bench/results/{source.stem}.svg)\n")
+    parts.append(f"\n![Rates and CPU per booking](../../bench/results/{source.stem}.svg)\n")
     parts.append("\n## Targets\n\n| target | to reach | measured | |\n| --- | --- | --- | --- |\n")
     for verdict in result.targets:
         measured, word = verdict_words(verdict)

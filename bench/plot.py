@@ -1,4 +1,4 @@
-"""The picture of a run: bookings per second with their spread, and what a booking costs in CPU. SVG by hand."""
+"""The picture of a run: rates with the span of their repeats, and what a booking costs in CPU. SVG by hand."""
 
 from collections.abc import Sequence
 from html import escape
@@ -11,7 +11,7 @@ LABEL_WIDTH = 250
 NUMBER_WIDTH = 150
 BAR_HEIGHT = 16
 LINE_HEIGHT = 24
-TITLE_HEIGHT = 40
+TITLE_HEIGHT = 30
 # Readable on white and on black: the page may be either.
 _COLOURS = {
     "server": "#3b82c4",
@@ -20,15 +20,22 @@ _COLOURS = {
     "text": "#7a828c",
     "whisker": "#8a5a5a",
 }
-_RATES = ("bookings_per_second", "answers_per_second", "reads_per_second")
 
 
 def picture(result: Result) -> str:
-    """The SVG of this run; two panels, a bar per variant."""
-    rates = _rows(result, _RATES)
-    costs = _costs(result)
+    """The SVG of this run: a panel per scenario that has a rate, each to a scale of its own, then one of costs."""
     parts: list[str] = []
-    y = _panel_of_rates(parts, rates, 10) if rates else 10
+    y = 10
+    for name, scenario in result.scenarios.items():
+        figure, heading, _ = scenario.columns[0]
+        rows = [
+            (label, whole)
+            for label, variant in scenario.variants.items()
+            if (whole := variant.spread_of(figure))
+        ]
+        if heading.endswith("/s") and rows:
+            y = _panel_of_rates(parts, f"{name}: {heading}", rows, y)
+    costs = _costs(result)
     y = _panel_of_costs(parts, costs, y) if costs else y
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" '
@@ -36,18 +43,6 @@ def picture(result: Result) -> str:
         + "\n".join(parts)
         + "\n</svg>\n"
     )
-
-
-def _rows(result: Result, names: Sequence[str]) -> list[tuple[str, Spread]]:
-    rows = []
-    for scenario_name, scenario in result.scenarios.items():
-        for variant_name, variant in scenario.variants.items():
-            found = next(
-                (whole for name in names if (whole := variant.spread_of(name)) and whole.median), None
-            )
-            if found:
-                rows.append((f"{scenario_name}: {variant_name}", found))
-    return rows
 
 
 def _costs(result: Result) -> list[tuple[str, float, float]]:
@@ -61,9 +56,9 @@ def _costs(result: Result) -> list[tuple[str, float, float]]:
     return rows
 
 
-def _panel_of_rates(parts: list[str], rows: Sequence[tuple[str, Spread]], y: int) -> int:
-    largest = max(whole.high for _, whole in rows)
-    y = _title(parts, "per second: median, and the span of the repeats", y)
+def _panel_of_rates(parts: list[str], title: str, rows: Sequence[tuple[str, Spread]], y: int) -> int:
+    largest = max(whole.high for _, whole in rows) or 1.0
+    y = _title(parts, title, y)
     for label, whole in rows:
         _label(parts, label, y)
         _bar(parts, 0, whole.median, largest, y, _COLOURS["bar"], whole.median)

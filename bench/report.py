@@ -21,9 +21,9 @@ class Result(msgspec.Struct):
     started_at: str
     command: str
     generator: str
-    options: dict[str, float | str | bool | list[str]]
+    options: dict[str, int | float | str | bool | list[str]]
     versions: dict[str, str]
-    machine: dict[str, str | float]
+    machine: dict[str, int | float | str]
     database: dict[str, str]
     filesystem: str
     steal_percent: float

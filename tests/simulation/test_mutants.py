@@ -8,7 +8,7 @@ from tests.simulation.judge import judge
 from tests.simulation.mutants import MUTANTS, Mutant, mutate
 from tests.simulation.violation import Violation
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 CLIENTS = 24
 SECONDS = 2.0

@@ -10,9 +10,10 @@ pytestmark = pytest.mark.anyio
 
 SECONDS = 2.0
 CLIENTS = 16
+SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 20))]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_a_short_seed(seed: int, house: House) -> None:
     history = await short_run(house, seed=seed, clients=CLIENTS, seconds=SECONDS)
     print(f"{len(history.calls)} calls, {len(history.faults)} faults")

@@ -27,6 +27,8 @@ from tests.simulation.history import Call, History, read_tables, record_facts
 from tests.simulation.judge import judge
 from tests.simulation.mutants import MUTANTS, mutate
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 ORGANIZER = OrganizerId(UUID(int=7))
 PLAN: dict[str, Any] = {
     "name": "Hamlet",
@@ -277,12 +279,10 @@ def _bounded(**changes: Any) -> settings:
     )  # fmt: skip
 
 
-@pytest.mark.timeout(300)
 def test_the_front_door_does_what_the_model_says(box_office: type[BoxOffice]) -> None:
     run_state_machine_as_test(box_office, settings=_bounded())
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["expiry ignored at confirm", "a counter not moved back", "idempotency off"])
 def test_a_mutant_behind_the_front_door_is_noticed(name: str, box_office: type[BoxOffice]) -> None:
     [mutant] = [mutant for mutant in MUTANTS if mutant.name == name]

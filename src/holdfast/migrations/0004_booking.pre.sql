@@ -78,10 +78,6 @@ create table bookings (
 
 -- Deadlines to come: what the sweep and a claim that finds nothing free look through.
 create index bookings_pending on bookings (show_id, expires_at) where status = 'PENDING';
--- What people search for once it is sold. Claims pay for neither.
-create index bookings_reference on bookings (reference) where status in ('CONFIRMED', 'CANCELLED');
-create index bookings_email on bookings (lower(email)) where status in ('CONFIRMED', 'CANCELLED') and email is not null;
-
 create table blocks (
   show_id uuid not null,
   block_id uuid not null,

@@ -330,11 +330,7 @@ CREATE INDEX answers_created_at ON public.answers USING btree (created_at);
 
 CREATE INDEX blocks_release_at ON public.blocks USING btree (release_at) WHERE (release_at IS NOT NULL);
 
-CREATE INDEX bookings_email ON public.bookings USING btree (lower(email)) WHERE ((status = ANY (ARRAY['CONFIRMED'::text, 'CANCELLED'::text])) AND (email IS NOT NULL));
-
 CREATE INDEX bookings_pending ON public.bookings USING btree (show_id, expires_at) WHERE (status = 'PENDING'::text);
-
-CREATE INDEX bookings_reference ON public.bookings USING btree (reference) WHERE (status = ANY (ARRAY['CONFIRMED'::text, 'CANCELLED'::text]));
 
 CREATE INDEX dead_letters_died_at ON public.dead_letters USING btree (died_at, job_id);
 
