@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
+import structlog
 
 from holdfast import accounts
 from holdfast.accounts.passwords import hashed
@@ -34,6 +36,22 @@ insert into members (organizer_id, person_id, role) values ($1, $2, 'owner')"""
 TEMPLATE = "template_holdfast"
 # Durability is what tests/crashes is about; the others need not wait for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_logs() -> Iterator[None]:
+    """Short lines: structlog's own default draws the local variables of every frame, which takes seconds."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,15 @@ HISTORIES = Path(__file__).parents[2] / ".holdfast" / "prove"
 VIOLATIONS_SHOWN = 5
 LINE_SECONDS = 15.0
 
+
+class Strategy(StrEnum):
+    """Those that need nothing but PostgreSQL."""
+
+    batched = "batched"
+    row_lock = "row_lock"
+    optimistic = "optimistic"
+
+
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -35,6 +45,9 @@ def prove(
         ),
     ] = None,
     clients: Annotated[int, typer.Option(min=2, max=1000, help="Clients at work at the same time.")] = 40,
+    strategy: Annotated[
+        Strategy | None, typer.Option(help="How concurrent claims are ordered.", show_default="batched")
+    ] = None,
     judge_only: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +63,7 @@ def prove(
     if judge_only is not None:
         history, path = _loaded(judge_only), judge_only
     else:
-        plan = Plan(secrets.randbelow(1_000_000) if seed is None else seed, clients, minutes * 60)
+        plan = Plan(secrets.randbelow(1_000_000) if seed is None else seed, clients, minutes * 60, strategy)
         out.print(f"Seed {plan.seed}, {clients} clients, {minutes:g} minutes.")
         history = _run(plan)
         path = HISTORIES / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed-{plan.seed}.jsonl"

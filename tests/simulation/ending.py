@@ -15,7 +15,9 @@ class Ending:
     def __init__(self, history: History, model: Model) -> None:
         assert history.end is not None
         self.tables = defaultdict(list, history.tables)
-        self.model, self.swept_until = model, history.end.swept_until
+        self.model = model
+        until = history.end.swept_until
+        self.swept_until = -inf if until is None else until
         self.now = self.tables["clock"][0]["now"]
         self.rows = {row["id"]: row for row in self.tables["bookings"]}
         self.found: list[Violation] = []

@@ -44,7 +44,7 @@ DISK_MEGABYTES = 512
 
 
 class Wire:
-    """A TCP proxy in front of some servers, that loses what it is told to lose. `url` is where clients connect.
+    """A TCP proxy in front of some servers, that loses what it is told to lose. `port` is where clients connect.
 
     A client sends one request at a time, so what comes first after an answer begins the next request.
     """
@@ -65,11 +65,11 @@ class Wire:
         self._weights = [*faults.values(), 1000 - sum(faults.values())]
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
-        self.url = ""
+        self.port = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -70,12 +70,12 @@ class Beginning(msgspec.Struct, kw_only=True, tag_field="is", tag="beginning"):
 class End(msgspec.Struct, kw_only=True, tag_field="is", tag="end"):
     """The last line.
 
-    `swept_until`: everything that was overdue or announced at that time has been seen to; -1 when nobody sweeps. `drift`:
+    `swept_until`: everything that was overdue or announced at that time has been seen to; None when nobody sweeps. `drift`:
     steps of the wall clock, in seconds.
     """
 
     at: float
-    swept_until: float
+    swept_until: float | None
     drift: float
 
 
@@ -115,7 +115,7 @@ class History:
             told = datetime.fromisoformat(told)
         return round(told.timestamp() - self.beginning.wall, 6)
 
-    def close(self, *, swept_until: float = -1.0) -> None:
+    def close(self, *, swept_until: float | None = None) -> None:
         drift = time.time() - self.beginning.wall - self.now
         self.end = End(at=self.now, swept_until=swept_until, drift=round(drift, 6))
 

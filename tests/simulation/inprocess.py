@@ -9,7 +9,6 @@ from itertools import count
 from random import Random
 
 import asyncpg
-import httpx
 import uvicorn
 
 from holdfast import accounts
@@ -18,6 +17,7 @@ from holdfast.cli.serving import listen
 from holdfast.engine import Engine, open_engine, work
 from holdfast.platform.settings import Settings
 from tests.conftest import OWNER, eventually
+from tests.simulation.doors import AppDoor, Door, HttpDoor
 from tests.simulation.faults import Wire
 from tests.simulation.history import History, left_undone, read_tables, record_facts
 from tests.simulation.workload import Workload
@@ -80,12 +80,6 @@ async def serving(opened: list[Engine]) -> AsyncIterator[list[int]]:
             await task
 
 
-def door(engine: Engine) -> httpx.AsyncClient:
-    """A client of the whole app without any wire between."""
-    transport = httpx.ASGITransport(make_app(engine), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://holdfast.test")
-
-
 async def token(engine: Engine) -> str:
     """The owner's."""
     member = await accounts.first_owner(engine.db)
@@ -121,22 +115,16 @@ async def short_run(house: House, *, seed: int, clients: int, seconds: float) ->
     """A few seconds of clients in a house, over a wire that loses some of it when the house is served; not judged yet."""
     history = History(seed, clients)
     async with AsyncExitStack() as stack:
+        doors: list[Door] = [AppDoor(make_app(engine)) for engine in house.engines if not house.ports]
         if house.ports:
             wire = await stack.enter_async_context(Wire(history, house.ports, Random(seed)))
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-            doors = [
-                httpx.AsyncClient(base_url=wire.url, timeout=ANSWER_SECONDS, limits=limits, verify=False)
-            ]
-        else:
-            doors = [door(engine) for engine in house.engines]
-        for each in doors:
-            await stack.enter_async_context(each)
+            doors.append(stack.enter_context(contextlib.closing(HttpDoor(wire.port, ANSWER_SECONDS))))
         shorten = _shorten(house.database_url)
         workload = Workload(
             history, doors, lambda: token(house.engines[0]), opened=shorten, show_seconds=(1.5, 4.0)
         )
         await workload.run(seconds)
-    settled_at = history.now if house.swept else -1.0
+    settled_at = history.now if house.swept else None
     if house.swept:
         await eventually(lambda: _done(house.database_url))
     await read_tables(history, house.database_url)

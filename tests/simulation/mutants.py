@@ -11,11 +11,7 @@ from holdfast import booking
 from tests.simulation.inprocess import execute
 
 FUNCTIONS = Path(booking.__file__).with_name("functions.sql")
-_NO_SEAT_CHECK = (
-    "claim",
-    "not exists (select from claims c where c.show_id = p_show_id and c.seat = u.seat) as free",
-    "true as free",
-)
+_NO_SEAT_CHECK = ("claim", "t.seat is null as free", "true as free")
 _CONFIRM_ANNOUNCES = """  perform announce(p_show_id, md5(p_booking_id::text || ':' || v_booking.version)::uuid, 'booking.confirmed',
                    booking_facts(v_booking));
 """

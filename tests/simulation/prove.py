@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 
 from tests.cli.running import SOURCE, Up, environment, free_port, new_folder
+from tests.simulation.doors import HttpDoor
 from tests.simulation.faults import CLOCKS, Chaos, SmallDisk, Wire
 from tests.simulation.history import History, left_undone, read_tables, record_facts
 from tests.simulation.workload import Workload
@@ -30,11 +31,12 @@ SIGN_IN_SECONDS_MAX = 120.0
 
 @dataclass
 class Plan:
-    """What a run is to be. `disk`: fill the disk, too, where a file system can be mounted for it."""
+    """What a run is to be. `strategy`: how concurrent claims are ordered, if not by default. `disk`: fill the disk, too, where a file system can be mounted for it."""
 
     seed: int
     clients: int
     seconds: float
+    strategy: str | None = None
     pause: tuple[float, float] = PAUSE_SECONDS
     disk: bool = True
 
@@ -73,6 +75,8 @@ async def _run(
     variables = environment(
         PYTHONPATH=f"{CLOCKS}:{SOURCE}", SIMULATION_CLOCK=str(clock), HOLDFAST_LOG_LEVEL="error"
     )
+    if plan.strategy is not None:
+        variables["HOLDFAST_STRATEGY"] = plan.strategy
 
     def start() -> Up:
         return Up(folder, "--no-demo", "--workers", str(API_PROCESSES), port=port, environ=variables)
@@ -85,16 +89,9 @@ async def _run(
         dsn, password = chaos.up.dsn, chaos.up.password()
         await record_facts(dsn)
         async with Wire(history, [port], Random(f"{plan.seed}:wire")) as wire:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-            async with httpx.AsyncClient(
-                base_url=wire.url, timeout=ANSWER_SECONDS, limits=limits, verify=False
-            ) as client:
-                workload = Workload(
-                    history,
-                    [client],
-                    lambda: _sign_in(f"http://127.0.0.1:{port}", password),
-                    think=THINK_SECONDS,
-                )
+            with contextlib.closing(HttpDoor(wire.port, ANSWER_SECONDS)) as door:
+                address = f"http://127.0.0.1:{port}"
+                workload = Workload(history, [door], lambda: _sign_in(address, password), think=THINK_SECONDS)
                 say("Running.")
                 async with _beside(chaos.run()), _beside(_watched(history, watch)):
                     await workload.run(plan.seconds)

@@ -48,6 +48,8 @@ _PASSED = """update bookings set created_at = created_at - d, expires_at = expir
 emails = st.sampled_from([None, None, "one@example.org", "two@example.org"])
 seats = st.lists(st.sampled_from(SEATS), min_size=1, max_size=3, unique=True)
 counts = st.integers(1, 4)
+# Seconds before a step: within the hold of ten, beyond it, and within or beyond its extension.
+waits = st.sampled_from([0.0, 0.0, 6.0, 11.0])
 
 
 class BoxOffice(RuleBasedStateMachine):
@@ -92,21 +94,25 @@ class BoxOffice(RuleBasedStateMachine):
         body = {"seats": wanted, "split": True}
         self.ask("claim", body, self._claim(body, made.key), key=made.key)
 
-    @rule(made=claimed)
-    def confirm(self, made: Call) -> None:
+    @rule(made=claimed, after=waits)
+    def confirm(self, made: Call, after: float) -> None:
+        self.time_passes(after)
         id_ = BookingId(UUID(made.answer["id"]))
         self.step("confirm", made, lambda tx: booking.confirm(tx, self.show, id_))
 
-    @rule(made=claimed)
-    def extend(self, made: Call) -> None:
+    @rule(made=claimed, after=waits)
+    def extend(self, made: Call, after: float) -> None:
+        self.time_passes(after)
+
         async def extend(tx: Any) -> booking.Booking:
             view = await self.office.views.get(self.show)
             return await booking.extend(tx, view.show, BookingId(UUID(made.answer["id"])))
 
         self.step("extend", made, extend)
 
-    @rule(made=claimed)
-    def cancel(self, made: Call) -> None:
+    @rule(made=claimed, after=waits)
+    def cancel(self, made: Call, after: float) -> None:
+        self.time_passes(after)
         id_ = BookingId(UUID(made.answer["id"]))
         self.step(
             "cancel",
@@ -138,8 +144,13 @@ class BoxOffice(RuleBasedStateMachine):
         self.claim({"quantity": wanted, "area": "Floor"}, None)
         self.edit({"status": "on_sale"}, {"status": "on_sale"})
 
-    @rule(seconds=st.sampled_from([0.5, 9.0, 11.0, 30.0]))
+    @rule()
+    def much_time_passes(self) -> None:
+        self.time_passes(30.0)
+
     def time_passes(self, seconds: float) -> None:
+        if not seconds:
+            return
         self.do(self.db.execute(_PASSED, self.show, seconds))
         self.history.shift(seconds)
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-import httpx
-
+from tests.simulation.doors import Door, Unanswered
 from tests.simulation.history import UNKNOWN, Call, History
 
 TRIES_MAX = 8
@@ -61,7 +60,7 @@ class Workload:
     def __init__(
         self,
         history: History,
-        doors: Sequence[httpx.AsyncClient],
+        doors: Sequence[Door],
         sign_in: Callable[[], Awaitable[str]],
         *,
         think: float = 0.0,
@@ -269,10 +268,8 @@ class Workload:
         call.number, call.start = history.number(), history.now
         told: Any = None
         try:
-            answer = await me.random.choice(self._doors).request(method, path, headers=headers, json=body)
-            told = answer.json() if answer.content else {}
-            call.status = answer.status_code
-        except (httpx.TransportError, ValueError):
+            call.status, told = await me.random.choice(self._doors).ask(method, path, headers, body)
+        except Unanswered:
             call.status = UNKNOWN
         call.end = history.now
         whole: dict[str, Any] = told if isinstance(told, dict) else {}
