@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,15 @@ from holdfast.platform.embedded import Server
 from holdfast.platform.settings import Settings
 from tests import conftest as suite
 from tests.simulation.inprocess import House, open_house
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All but the judge takes minutes: it is run on its own, by `./holdfast test -m long`."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.path.name != "test_judge.py":
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(autouse=True)

@@ -51,10 +51,10 @@ class HttpDoor:
             length = 0 if status == 204 else int(fields[b"content-length"])
             content = await reader.readexactly(length)
         except BaseException:
-            writer.transport.abort()
+            writer.close()
             raise
         if fields.get(b"connection") == b"close":
-            writer.transport.abort()
+            writer.close()
         else:
             self._idle.append((reader, writer))
         return status, msgspec.json.decode(content) if content else {}
@@ -64,13 +64,13 @@ class HttpDoor:
             reader, writer = self._idle.pop()
             if not reader.at_eof() and not writer.is_closing():
                 return reader, writer
-            writer.transport.abort()
+            writer.close()
         return await asyncio.open_connection("127.0.0.1", self._port, limit=HEAD_BYTES_MAX)
 
     def close(self) -> None:
         """Closes what is open."""
         while self._idle:
-            self._idle.pop()[1].transport.abort()
+            self._idle.pop()[1].close()
 
 
 class AppDoor:

@@ -23,7 +23,7 @@ from tests.simulation.history import History, left_undone, read_tables, record_f
 from tests.simulation.workload import Workload
 
 # A client that hears nothing for so long asks again.
-ANSWER_SECONDS = 3.0
+ANSWER_SECONDS = 1.5
 
 # Holds of a second, so that a run of a few seconds sees hundreds of them expire. The API asks for ten at least, so the
 # rows of the simulation's own database are shortened by hand before anybody has read them.

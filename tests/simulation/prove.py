@@ -52,7 +52,7 @@ async def run(plan: Plan, watch: Callable[[History], object], say: Callable[[str
     clock = folder / "clock"
     clock.write_text("0")
     disk = SmallDisk(folder / "data") if plan.disk and SmallDisk.possible(folder / "data") else None
-    if disk is None:
+    if plan.disk and disk is None:
         say("The disk is not filled: that needs root and a mount. Everything else is broken.")
     try:
         async with AsyncExitStack() as stack:
