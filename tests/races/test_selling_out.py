@@ -119,6 +119,11 @@ LOCK = (
 )
 LOOK = ("t.seat is null as free", "true as free")
 COUNT = ("if v_left[p_area[i]] < k then", "if false then")
+# A moment between the look and the deed, guards or none: without it, whether two batches meet is left to chance.
+MOMENT = (
+    "    for i in 1..n loop\n      continue when outcomes[i] is not null;\n      k := p_places[i];",
+    "    perform pg_sleep(0.005);\n    for i in 1..n loop\n      continue when outcomes[i] is not null;\n      k := p_places[i];",
+)
 # And those of the tables.
 CONSTRAINTS = """
 alter table claims drop constraint claims_pkey;
@@ -127,13 +132,13 @@ alter table stock drop constraint never_oversold;
 
 
 async def _without(database_url: str, *guards: tuple[str, str], constraints: bool) -> None:
-    """Replaces `claim` in this database by the same function without these guards, and drops the constraints."""
+    """Replaces `claim` in this database by the same, a moment slower and without these guards; drops the constraints."""
     text = FUNCTIONS.read_text("utf-8")
     start = text.index("create or replace function claim(")
     function = text[start : text.index("end $$;", start) + len("end $$;")]
-    for guarded, unguarded in guards:
-        assert function.count(guarded) == 1, f"the guard is not where this test looks for it: {guarded}"
-        function = function.replace(guarded, unguarded)
+    for old, new in (MOMENT, *guards):
+        assert function.count(old) == 1, f"this is not where the test looks for it: {old}"
+        function = function.replace(old, new)
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(function)

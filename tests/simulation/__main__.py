@@ -2,13 +2,15 @@
 
 import asyncio
 import secrets
+import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -93,13 +95,21 @@ def _run(plan: Plan) -> History:
                 out.print(f"{history.now:6.0f} s  {text}")
 
         try:
-            return asyncio.run(run(plan, watch, progress.console.print))
+            return asyncio.run(_until_told_to_stop(run(plan, watch, progress.console.print)))
         except NotSettled as error:
             out.print(f"[red]It did not come to rest.[/red] {error}")
             raise typer.Exit(1) from error
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             out.print("Stopped; nothing was judged.")
             raise typer.Exit(130) from None
+
+
+async def _until_told_to_stop(work: Coroutine[Any, Any, History]) -> History:
+    """Ends the work in order at SIGTERM, as Ctrl-C does, so that no server is left behind."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 def _verdict(history: History, path: Path) -> int:
