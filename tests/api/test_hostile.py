@@ -25,7 +25,7 @@ from holdfast.platform.http import IDEMPOTENCY_KEY, IF_MATCH, Route
 from holdfast.platform.settings import Settings
 from tests.conftest import OWNER, SECRET, TEMPLATE, _execute, _url, client_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ALL = [route for routes in ROUTES for route in routes.all]
 # A stream never ends, so only its refusals are looked at here.

@@ -14,7 +14,7 @@ from holdfast.cli import app
 from holdfast.platform.db import Database
 from tests.cli.running import SECRET, Running, environment, free_port, holdfast, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 COMMANDS = ["up", "api", "worker", "migrate", "seed", "config", "version", "jobs", "jobs dead", "jobs replay", "jobs discard"]  # fmt: skip
 

@@ -18,6 +18,8 @@ from holdfast.platform.settings import Settings
 from tests.cli.conftest import FirstStart
 from tests.cli.running import SOURCE, Up, command, environment, free_port, holdfast, until
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_first_start_says_where_to_click_and_how_to_sign_in(first_start: FirstStart) -> None:
     lines = first_start.said.splitlines()
@@ -104,7 +106,6 @@ def test_two_workers_share_the_work_and_count_together(with_demo: Path) -> None:
             client.close()
 
 
-@pytest.mark.slow
 def test_processes_that_are_killed_come_back(with_demo: Path) -> None:
     with Up(with_demo) as up:
         up.wait_until_ready()
@@ -128,7 +129,6 @@ def test_processes_that_are_killed_come_back(with_demo: Path) -> None:
         assert up.leftovers() == []
 
 
-@pytest.mark.slow
 def test_when_it_is_killed_its_children_end_and_the_next_one_works(with_demo: Path) -> None:
     with Up(with_demo, "--workers", "2") as up:
         up.wait_until_ready()
@@ -147,7 +147,6 @@ def test_when_it_is_killed_its_children_end_and_the_next_one_works(with_demo: Pa
         assert following.leftovers() == []
 
 
-@pytest.mark.slow
 def test_no_demo_is_an_empty_house_with_an_owner(folder: Path) -> None:
     with Up(folder, "--no-demo") as up:
         up.wait_until_ready()
@@ -157,7 +156,6 @@ def test_no_demo_is_an_empty_house_with_an_owner(folder: Path) -> None:
         assert up.make_show(total_seats=3)["status"] == "on_sale"
 
 
-@pytest.mark.slow
 def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:
     source = with_demo / "src"
     shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
@@ -184,7 +182,6 @@ def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:
         assert up.leftovers() == []
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
 )

@@ -31,7 +31,7 @@ from tests.conftest import program
 from tests.races import checker
 from tests.races.crowd import ORGANIZER, a_crowd, domain_door, open_show
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 STRATEGIES = ["batched", "row_lock", "optimistic", "redis_lock"]
 ROWS = [{"label": "A", "seats": 6}, {"label": "B", "seats": 6}]

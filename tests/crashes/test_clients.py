@@ -16,7 +16,7 @@ from tests.crashes.buying import Buyers, Told, check
 from tests.crashes.conftest import POOL_MAX
 from tests.platform.eventually import until as eventually
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TIMES = 25
 AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: close resets the connection

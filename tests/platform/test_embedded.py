@@ -30,6 +30,8 @@ from holdfast.platform.embedded_programs import (
     processes_of,
 )
 
+pytestmark = pytest.mark.slow
+
 FAST = {"fsync": "off"}
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root can become somebody else")

@@ -26,7 +26,7 @@ from tests.races import checker
 from tests.races.checker import Promise
 from tests.races.crowd import claims, domain_door, open_show, promise_of, together
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 AT_ONCE = 16
 # A deadline this many seconds away at most, and a confirmation that comes after as long: before or behind it.

@@ -22,7 +22,7 @@ from tests.races import checker
 from tests.races.checker import Promise
 from tests.races.crowd import ORGANIZER, open_show, promise_of, together
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 DEADLOCK = "deadlock detected"
 SEATS = 40

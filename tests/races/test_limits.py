@@ -24,7 +24,7 @@ from tests.races import checker
 from tests.races.checker import Promise
 from tests.races.crowd import ORGANIZER, Refused, domain_door, held_head, open_show, promise_of, together
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 GUEST = Customer(email="guest@example.org")
 FLOOR = [{"name": "Floor", "kind": "standing", "capacity": 100}]

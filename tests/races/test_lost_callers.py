@@ -17,7 +17,7 @@ from tests.conftest import client_of, eventually
 from tests.races import checker
 from tests.races.crowd import claimer_of, held_head, open_show, promise_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PLACES = 20
 

@@ -27,7 +27,7 @@ from tests.races.crowd import (
     promise_of,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 CLIENTS = 200
 SEATS = 500
