@@ -1,13 +1,16 @@
 """POSTs under an Idempotency-Key: one effect, one answer, whoever asks how often."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from string import ascii_letters, digits
 from typing import Any, cast
 
 import httpx
 import msgspec
 import pytest
 
+from holdfast.engine import Engine
 from holdfast.platform import once
 from holdfast.platform.calls import EVENTS, HTML, Answer, Call, created
 from holdfast.platform.db import Database, Transaction, open_database
@@ -302,3 +305,24 @@ async def test_handlers_that_read_beside_their_transaction_do_not_starve_one_ano
     finally:
         await small.close()
     assert [answer.body for answer in answers] == [b'{"what":"1"}'] * 8
+
+
+async def test_a_buyers_keys_are_kept_without_the_secret_that_is_the_right_to_the_booking(
+    engine: Engine, client: httpx.AsyncClient, owner: httpx.AsyncClient
+) -> None:
+    body = {"name": "Hamlet", "start_time": "2030-12-24T20:00:00+01:00", "total_seats": 4}
+    show = (await owner.post("/v1/shows", json=body)).json()["id"]
+    claimed = (await client.post(f"/v1/shows/{show}/bookings", json={"best_available": 2})).json()
+    release = f"/v1/shows/{show}/bookings/{claimed['id']}/cancel"
+    mine = {"Authorization": f"Bearer {claimed['secret']}", "Idempotency-Key": "k-1"}
+    released = await client.post(release, headers=mine)
+    assert released.status_code == 200
+    kept = await engine.db.rows("select caller, convert_from(body, 'UTF8') as body from answers")
+    assert len(kept) == 1
+    assert not any(claimed["secret"] in text for row in kept for text in row)
+    assert (await client.post(release, headers=mine)).content == released.content
+
+    # Nobody else has the answer by the key, and what is no secret of ours is no burden either.
+    for stranger in ("x" * 29, "".join(random.choices(ascii_letters + digits, k=6000))):
+        theirs = await client.post(release, headers={**mine, "Authorization": f"Bearer {stranger}"})
+        assert theirs.status_code == 404, theirs.text
