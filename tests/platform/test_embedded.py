@@ -20,6 +20,7 @@ import pytest
 
 from holdfast.platform import embedded
 from holdfast.platform.embedded import AlreadyRunning, EmbeddedFailed, Server
+from holdfast.platform.embedded_cluster import replace
 from holdfast.platform.embedded_programs import (
     Account,
     account_for,
@@ -596,3 +597,10 @@ def test_the_log_keeps_within_its_bound(data: Path, monkeypatch: pytest.MonkeyPa
         ask(server.dsn, "DO $$ BEGIN RAISE LOG 'afterwards'; END $$")
         assert "afterwards" in server.log_path.read_text()
     assert old.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "taken" / "by a folder").mkdir(parents=True)
+    with pytest.raises(OSError, match="taken"):
+        replace(tmp_path / "taken", b"content", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]

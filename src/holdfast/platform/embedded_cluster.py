@@ -90,10 +90,15 @@ def replace(path: Path, content: bytes, account: Account | None) -> None:
     """The file has this content, whole or not at all. A link that stood in its place is not followed."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(handle, "wb") as file:
-        file.write(content)
-        give(handle, account)
-    fresh.rename(path)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+            give(handle, account)
+        fresh.rename(path)
+    except BaseException:
+        # On a full disk this is tried again every second.
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _run(binaries: Binaries, command: list[str], account: Account | None, text: str = "") -> None:
