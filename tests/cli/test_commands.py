@@ -148,6 +148,16 @@ def test_no_database_is_made_by_the_way(folder: Path, arguments: tuple[str, ...]
     assert not (folder / "data").exists()
 
 
+async def test_what_only_works_on_a_database_of_yours_needs_no_folder_and_no_secret(
+    database_url: str, folder: Path
+) -> None:
+    data = folder / "data"
+    environ = environment(HOLDFAST_DATABASE_URL=database_url, HOLDFAST_DATA=str(data))
+    done = await ran("migrate", "--check", environ=environ)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Nothing is missing.\n", "")
+    assert not data.exists()
+
+
 @pytest.mark.parametrize("command", ["api", "worker"])
 def test_separate_processes_ask_for_what_they_need(command: str) -> None:
     assert "HOLDFAST_DATABASE_URL is not set" in holdfast(command).stderr

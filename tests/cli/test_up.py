@@ -1,5 +1,6 @@
 """`holdfast up`: what it says, what it serves, what it survives, and that nothing is left when it ends."""
 
+import asyncio
 import os
 import pwd
 import re
@@ -16,7 +17,7 @@ import pytest
 
 from holdfast.platform.settings import Settings
 from tests.cli.conftest import FirstStart
-from tests.cli.running import SOURCE, Up, command, environment, free_port, holdfast, until
+from tests.cli.running import SECRET, SOURCE, Up, command, environment, free_port, holdfast, until
 
 pytestmark = pytest.mark.slow
 
@@ -154,6 +155,18 @@ def test_no_demo_is_an_empty_house_with_an_owner(folder: Path) -> None:
         me = up.get("/v1/auth/me", headers=up.sign_in()).json()
         assert (me["role"], me["organizer"]["name"]) == ("owner", "My organizer")
         assert up.make_show(total_seats=3)["status"] == "on_sale"
+
+
+@pytest.mark.anyio
+async def test_on_a_database_of_yours_it_makes_the_folder_that_it_keeps_the_password_in(
+    empty_database_url: str, folder: Path
+) -> None:
+    environ = environment(HOLDFAST_DATABASE_URL=empty_database_url, HOLDFAST_SECRET_KEY=SECRET)
+    with Up(folder, "--no-demo", environ=environ) as up:
+        await asyncio.to_thread(up.wait_until_ready)
+        assert (await asyncio.to_thread(up.sign_in))["Authorization"]
+        assert {path.name for path in up.data.iterdir()} == {"owner.txt"}
+        assert await asyncio.to_thread(up.stop) == 0
 
 
 def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:

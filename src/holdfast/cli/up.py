@@ -45,7 +45,7 @@ def run_up(settings: Settings, *, demo: bool, reload: bool) -> None:
     changed = _code_changes() if reload else None
     listener = listen(settings.host, settings.port)
     try:
-        with Installation(settings, exclusive=True) as installation:
+        with Installation(settings, whole=True) as installation:
             asyncio.run(_prepare(installation, demo=demo))
             _say_where(Console(highlight=False, soft_wrap=True), installation, listener)
             _look_after(installation, listener, stop, changed)

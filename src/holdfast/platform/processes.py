@@ -1,20 +1,17 @@
 """Child processes of `up`: started together, started again when they die, stopped together. Nothing is left behind."""
 
-import ctypes
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from holdfast.platform import telemetry
+from holdfast.platform.embedded_programs import bind_to_parent
 
 # A child that dies at once is not started more often than this.
 AGAIN_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 30.0
-_PR_SET_PDEATHSIG = 1
 
 log = telemetry.log("up")
 
@@ -79,7 +76,7 @@ class Family:
             pass_fds=self._keep_open,
             # A group of its own, so that Ctrl-C in the terminal reaches the parent alone, which then stops in order.
             process_group=0,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 -- it takes no lock
+            preexec_fn=bind_to_parent(signal.SIGTERM),  # noqa: PLW1509 -- it takes no lock
         )
         child.started_at = time.monotonic()
 
@@ -110,17 +107,3 @@ class Family:
             if child.process is not None:
                 self._ended(child.process.pid)
                 child.process = None
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """Has Linux send the child SIGTERM when its parent is gone, however it went."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc, parent = ctypes.CDLL(None), os.getpid()
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
