@@ -84,8 +84,14 @@ async def test_what_is_wrong_with_a_venue_is_named(owner: httpx.AsyncClient) -> 
         ({"name": ""}, "/name"),
         ({"name": "x" * 256}, "/name"),
         ({"name": "Glo\tbe"}, "/name"),
+        ({"name": " Globe"}, "/name"),
+        ({"name": "Glo\u202ebe"}, "/name"),
+        ({"name": "\u200d"}, "/name"),
         ({"timezone": ""}, "/timezone"),
         ({"timezone": "Europe/Atlantis"}, "/timezone"),
+        # Names of files that a machine has beside the zones: they mean something else on each, or count leap seconds.
+        ({"timezone": "localtime"}, "/timezone"),
+        ({"timezone": "right/Europe/Berlin"}, "/timezone"),
         ({"address": "x" * 1001}, "/address"),
         ({"address": None}, "/address"),
         ({"address": "a\0b"}, "/address"),
@@ -97,6 +103,18 @@ async def test_what_is_wrong_with_a_venue_is_named(owner: httpx.AsyncClient) -> 
             answer = await owner.request(method, where, json=GLOBE | change)
             assert (answer.status_code, _pointers(answer)) == (400, [pointer]), (change, answer.text)
     assert len((await owner.get("/v1/venues")).json()["venues"]) == 1
+
+
+async def test_a_name_may_be_in_any_script(owner: httpx.AsyncClient) -> None:
+    # Joiners stand in Persian words and in emoji of families; the last emoji is younger than this Python's tables.
+    for name in (
+        "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "Rang\xa01",
+        "\U0001fae8",
+    ):
+        venue = await _a_venue(owner, name=name)
+        assert (await owner.get(f"/v1/venues/{venue['id']}")).json()["name"] == name
 
 
 async def test_venues_and_layouts_come_in_pages(owner: httpx.AsyncClient) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
@@ -21,9 +21,9 @@ from holdfast.catalog import (
     TierSpec,
     VenueSpec,
 )
-from holdfast.catalog.shows import STEPS
+from holdfast.catalog.shows import STEPS, AreaEdit
 from holdfast.engine import Engine
-from holdfast.platform.errors import PreconditionFailed
+from holdfast.platform.errors import Invalid, PreconditionFailed
 from holdfast.platform.ids import OrganizerId, new_id
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +126,28 @@ async def test_what_was_stored_is_what_was_built(engine: Engine, house: Organize
         "select label, gap_after from seat_rows where show_id = $1 order by row_number", show.show_id
     )
     assert [(row["label"], row["gap_after"]) for row in gaps] == [("A", [4]), ("B", [])]
+
+
+async def test_the_moments_of_a_show_can_be_sent_back_as_they_were_shown(
+    engine: Engine, house: OrganizerId
+) -> None:
+    east, west = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
+    for start in (datetime(1970, 1, 1, 13, 59, tzinfo=east), datetime(2999, 12, 31, 12, 0, tzinfo=west)):
+        with pytest.raises(Invalid):
+            await _open(engine, house, start_time=start)
+    for start in (datetime(1970, 1, 1, 14, 0, tzinfo=east), datetime(2999, 12, 31, 11, 59, tzinfo=west)):
+        show = await _open(engine, house, start_time=start)
+        assert (await _edit(engine, house, show, ShowEdit(start_time=show.start_time))).start_time == start
+
+
+async def test_what_an_area_may_be_called_at_first_it_may_be_called_later(
+    engine: Engine, house: OrganizerId
+) -> None:
+    name = "Rang\xa01 \u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    show = await _open(engine, house, total_seats=None, areas=[StandingAreaSpec(name, 5)])
+    edit = ShowEdit(areas=[AreaEdit(1, name + "!")])
+    await _edit(engine, house, show, edit)
+    assert (await catalog.plan_of(engine.db, show)).area(name + "!") is not None
 
 
 async def test_a_show_that_cannot_be_written_leaves_nothing(engine: Engine, house: OrganizerId) -> None:

@@ -5,6 +5,7 @@ ordinal, without gaps; every edit of a show counts its version up. Who has which
 shows (show.created, show.changed) are announced by booking, which opens and edits shows together with their stock.
 """
 
+from holdfast.catalog.names import printable
 from holdfast.catalog.plan import (
     Area,
     AreaName,
@@ -55,7 +56,6 @@ from holdfast.catalog.venues import (
     layout_by_id,
     list_layouts,
     list_venues,
-    printable,
     revise_layout,
     venue_by_id,
     zone,

@@ -8,7 +8,6 @@ together: two seats that follow one another in a row are neighbours when they ar
 apart, so that an aisle on the map and an aisle in the rules are one and the same thing.
 """
 
-import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Literal, Self, cast
 import msgspec
 from msgspec import Meta
 
+from holdfast.catalog.names import printable
 from holdfast.platform.errors import Invalid
 
 AREAS_MAX = 200
@@ -43,9 +43,6 @@ FIRST_ROW_AT = 3.0
 NEIGHBOURS_WITHIN = 1.005
 STANDING_METRES2_PER_PERSON = 0.4
 SHORT_FORM_LINE_SEATS = 50
-
-# Control characters, line separators, surrogates and what turns the direction of writing around.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 AreaName = Annotated[
     str, Meta(min_length=1, max_length=AREA_NAME_LENGTH_MAX, description="Unique in its plan.")
@@ -549,10 +546,9 @@ def _refuse_count(count: int, most: int, what: str, pointer: str) -> None:
 
 def _refuse_text(text: str, longest: int, pointer: str, *, colon: bool = True) -> None:
     """Names are seen and typed. A colon ends the area in `<area>:<seat>`, so only an area may have one."""
-    if not 1 <= len(text) <= longest or text != text.strip():
-        raise Invalid(f"A name has 1 to {longest} characters and no space at its ends.", pointer=pointer)
-    if _UNPRINTABLE.search(text):
-        raise Invalid("A name has no control characters.", pointer=pointer)
+    if not 1 <= len(text) <= longest:
+        raise Invalid(f"A name has 1 to {longest} characters.", pointer=pointer)
+    printable(text, pointer)
     if not colon and ":" in text:
         raise Invalid(
             "A colon separates the area from the seat; it cannot be part of this name.", pointer=pointer

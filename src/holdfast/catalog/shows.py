@@ -14,8 +14,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from holdfast.catalog.names import printable
 from holdfast.catalog.plan import AreaName, AreaRecord, AreaSpecs, Plan, TotalSeats, build, simple
-from holdfast.catalog.venues import Layout, Zone, layout_by_id, printable, venue_by_id, zone
+from holdfast.catalog.venues import Layout, Zone, layout_by_id, venue_by_id, zone
 from holdfast.platform.db import Database, Record, Transaction, load_queries
 from holdfast.platform.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from holdfast.platform.ids import LayoutId, OrganizerId, ShowId, VenueId, new_id
@@ -493,9 +494,11 @@ def _currency(code: str) -> str:
 def _moment(moment: Any, pointer: str) -> Any:
     if moment is None:
         return None
+    moment = moment.astimezone(UTC)
+    # In UTC, for that is how the moment is shown, and what was shown must do for an edit.
     if not YEARS[0] <= moment.year <= YEARS[1]:
         raise Invalid(f"The year is outside {YEARS[0]} to {YEARS[1]}.", pointer=pointer)
-    return moment.astimezone(UTC)
+    return moment
 
 
 def _show(row: Record) -> Show:
