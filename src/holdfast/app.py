@@ -64,11 +64,9 @@ async def healthz(call: Call[None]) -> HealthJson:
 async def readyz(call: Call[None]) -> HealthJson:
     """Can the process serve: the database answers and has the schema of this code."""
     try:
-        waiting = await migrate.pending(call.state.db)
+        await migrate.check(call.state.db)
     except (Busy, migrate.MigrationError) as error:
         raise NotReady(str(error), retry_after=1) from error
-    if any(step.phase == "pre" for step in waiting):
-        raise NotReady("The database waits for `holdfast migrate`.", retry_after=1)
     return HealthJson("ready", __version__)
 
 

@@ -10,7 +10,7 @@ connection, a full pool and a server that starts or stops are `Busy` to the call
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -58,6 +58,8 @@ _AWAY = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.ConnectionDoesNotExistError,
+    # A standby, or a primary that was made one; a server whose keeper stopped all writing before the disk is full.
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
@@ -132,6 +134,11 @@ class Transaction:
             status: str = await self._connection.execute(text, *args)
         last = status.rpartition(" ")[2]
         return int(last) if last.isdigit() else 0
+
+    async def script(self, text: str, seconds_max: float) -> None:
+        """Runs statements that may take longer than the setting `query_seconds` allows, each after the other."""
+        with _translated():
+            await self._connection.execute(text, timeout=seconds_max)
 
     async def copy(self, table: str, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
         """Writes many rows by COPY."""
@@ -343,20 +350,6 @@ async def _connect(settings: Settings) -> "asyncpg.Connection[Record]":
 def no_transaction_is_open() -> bool:
     """Whether the caller stands outside every transaction: asserted before each call to the outside world."""
     return not _open.get()
-
-
-async def retried(attempts_max: int, work: Callable[[], Awaitable[Any]]) -> Any:
-    """Does `work` again when two transactions met (40001, 40P01, 55P03), up to `attempts_max` times in all.
-
-    Only for work that may be done twice. Raises Busy when it never gets through.
-    """
-    for attempt in range(1, attempts_max + 1):
-        try:
-            return await work()
-        except Contention as error:
-            log.warning("transactions met", attempt=attempt, error=repr(error))
-            await asyncio.sleep(0.005 * 2**attempt)
-    raise Busy
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 `migrations/NNNN_words.pre.sql` runs before the new code starts, `.post.sql` after the old code is gone. The files named
 `functions.sql` are applied again whenever their text changed. Each file is one transaction; a lock inside it makes
 several starters take turns, so that all but the first find nothing to do. No statement waits longer than four seconds
-for a lock, because a waiting ALTER TABLE would stop every claim behind it.
+for a lock, because a waiting ALTER TABLE would stop every claim behind it, or takes longer than a minute.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from weakref import WeakSet
 
 from holdfast.platform import telemetry
 from holdfast.platform.db import Database, Transaction
@@ -18,6 +19,9 @@ from holdfast.platform.db import Database, Transaction
 ROOT = Path(__file__).parents[1]
 MIGRATIONS = ROOT / "migrations"
 Phase = Literal["pre", "post"]
+
+# A step may have many statements, and whoever waits for its turn waits for all of them.
+STEP_SECONDS_MAX = 600.0
 
 _TAKE_TURNS = "select pg_advisory_xact_lock(7238464711)"
 _LIMITS = "set local lock_timeout = '4s'; set local statement_timeout = '60s'"
@@ -32,6 +36,7 @@ _RECORD = """insert into migrations (name, checksum) values ($1, $2)
 on conflict (name) do update set checksum = excluded.checksum, applied_at = clock_timestamp()"""
 
 log = telemetry.log("migrate")
+_fitted: "WeakSet[Database]" = WeakSet()
 
 
 class MigrationError(Exception):
@@ -91,14 +96,28 @@ async def migrate(db: Database, phases: Sequence[Phase] = ("pre", "post")) -> li
     return applied
 
 
+async def check(db: Database) -> None:
+    """The database answers, and has had the schema of this code at least once.
+
+    Once is enough: what is applied later belongs to a newer release, whose `pre` files old code must live with until it
+    is gone. Raises MigrationError until then, and Busy.
+    """
+    if db in _fitted:
+        await db.value(_IS_THERE)
+        return
+    if any(step.phase == "pre" for step in await pending(db)):
+        raise MigrationError("The database waits for `holdfast migrate`.")
+    _fitted.add(db)
+
+
 async def _apply(db: Database, step: Step) -> bool:
     async with db.transaction() as tx:
-        await tx.execute(_TAKE_TURNS)
+        await tx.script(_TAKE_TURNS, STEP_SECONDS_MAX)
         await tx.execute(_LIMITS)
         await tx.execute(_LEDGER)
         if step not in _pending(await _ledger(tx)):
             return False
-        await tx.execute(step.text)
+        await tx.script(step.text, STEP_SECONDS_MAX)
         await tx.execute(_RECORD, step.name, step.checksum)
     return True
 
