@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import asyncpg
 import httpx
 import psutil
 import pytest
@@ -20,6 +21,8 @@ from tests.cli.conftest import FirstStart
 from tests.cli.running import SECRET, SOURCE, Up, command, environment, free_port, holdfast, until
 
 pytestmark = pytest.mark.slow
+
+MENDED = "\ncreate or replace function mended() returns int language sql as 'select 7';\n"
 
 
 def test_a_first_start_says_where_to_click_and_how_to_sign_in(first_start: FirstStart) -> None:
@@ -182,6 +185,13 @@ def test_reload_starts_again_when_the_code_changes(with_demo: Path) -> None:
         )
         assert before.isdisjoint(child.pid for child in up.children("holdfast"))
 
+        # So do functions of the database: those that changed are applied before anybody calls them.
+        functions = source / "holdfast" / "booking" / "functions.sql"
+        functions.write_text(functions.read_text() + MENDED)
+        until(lambda: asyncio.run(has_function(up.dsn, "mended")), "the new function")
+        functions.write_text(functions.read_text() + "\nthis is not SQL;\n")
+        until(lambda: 'syntax error at or near "this"' in up.log, "the mistake")
+
         # A mistake is not the end: the children die of it until it is mended.
         right = version.read_text()
         version.write_text(right + "\nthis is not Python\n")
@@ -212,6 +222,14 @@ def test_an_ordinary_user_can_run_it(folder: Path) -> None:
         up.sign_in()
         assert up.stop(signal.SIGINT) == 0
         assert up.leftovers() == []
+
+
+async def has_function(dsn: str, name: str) -> bool:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return bool(await connection.fetchval("select to_regproc($1) is not null", name))
+    finally:
+        await connection.close()
 
 
 def open_pools(up: Up) -> float:

@@ -112,10 +112,23 @@ def _look_after(
             family.look_after()
             if changed is not None and changed():
                 log.warning("code changed, starting again")
+                asyncio.run(_migrate_again(settings))
                 family.restart()
     finally:
         family.stop(settings.stop_seconds + 2)
         counters.remove()
+
+
+async def _migrate_again(settings: Settings) -> None:
+    """Applies the SQL that changed; a mistake in it is told, and mended by the next change."""
+    try:
+        database = await open_database(settings)
+        try:
+            await migrate.migrate(database)
+        finally:
+            await database.close()
+    except Exception as error:
+        log.warning("the database was not brought up to date", error=str(error))
 
 
 def _for_children(settings: Settings) -> Settings:
