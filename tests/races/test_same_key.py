@@ -167,7 +167,7 @@ async def test_the_leader_of_equal_claims_goes_away(
         asking = [asyncio.create_task(_claim(clients[0], show, key, seats=["1"])) for _ in range(10)]
 
         async def all_wait_for_one() -> bool:
-            return [wish.waiting for wish in claimer_of(engines[0])._by_key.values()] == [10]
+            return [len(wish.callers) for wish in claimer_of(engines[0])._by_key.values()] == [10]
 
         await eventually(all_wait_for_one)
         asking[0].cancel()

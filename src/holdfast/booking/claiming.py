@@ -8,11 +8,12 @@ neighbour; after a lost connection the outcome is looked up by the ids that were
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
+
+import msgspec
 
 from holdfast.booking.view import Change, Views
 from holdfast.platform import telemetry
@@ -30,9 +31,13 @@ BATCH_TRIES_MAX = 3
 LOOK_UPS_MAX = 5
 LOOK_UP_SECONDS = 0.2
 
+_NO_ANSWER = "No answer in time. Ask again with the same Idempotency-Key."
 
-@dataclass(slots=True, eq=False)
-class Wish:
+
+class Wish(
+    msgspec.Struct,
+    eq=False,
+):
     """One claim, priced and resolved to ordinals. Exactly what the SQL function `claim` takes for it."""
 
     show_id: ShowId
@@ -57,8 +62,10 @@ class Wish:
     seats: Sequence[int]
     tiers: Sequence[int]
     amounts: Sequence[int]
-    answer: "asyncio.Future[Decision]" = field(init=False)
-    waiting: int = field(default=0, init=False)  # callers that want the answer
+    # Those who want to know, each of whom may go away.
+    callers: list[asyncio.Future["Decision"]] = []
+    behind: list[asyncio.Future[None]] = []
+    is_queued: bool = False
 
     def __post_init__(self) -> None:
         # The arrays of a batch follow one another: a wish of the wrong length would move its neighbours'.
@@ -98,6 +105,9 @@ class Claimer:
         self._lanes = [_Lane(self) for _ in range(settings.claim_lanes)]
         self._waiting = 0
         self._by_key: dict[tuple[ShowId, bytes], Wish] = {}
+        # All wait equally long, so one timer for the first of them does for all.
+        self._deadlines: deque[tuple[float, asyncio.Future[Decision]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def decide(self, wish: Wish) -> Decision:
         """The database's decision on one wish.
@@ -106,42 +116,62 @@ class Claimer:
         outcome is then unknown, and the same key asks for it. Equal wishes at once (one key, one fingerprint) share
         one decision.
         """
+        if wish.key is not None:
+            key = wish.show_id, wish.key
+            while (other := self._by_key.get(key)) is not None:
+                if other.fingerprint == wish.fingerprint:
+                    return await self._answer_to(other)
+                await self._until_free(other)
+            self._queue(wish)
+            self._by_key[key] = wish
+        else:
+            self._queue(wish)
+        return await self._answer_to(wish)
+
+    async def _until_free(self, wish: Wish) -> None:
+        """Waits until a wish with the same key, of which we want nothing but its end, is decided or given up."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wish.behind.append(turn)
         try:
             async with asyncio.timeout(self._settings.claim_seconds):
-                while (
-                    wish.key is not None and (other := self._by_key.get((wish.show_id, wish.key))) is not None
-                ):
-                    if other.fingerprint == wish.fingerprint:
-                        return await self._answer_to(other)
-                    await asyncio.wait([other.answer])
-                self._queue(wish)
-                return await self._answer_to(wish)
+                await turn
         except TimeoutError:
-            raise Busy("No answer in time. Ask again with the same Idempotency-Key.") from None
+            raise Busy(_NO_ANSWER) from None
 
     def _queue(self, wish: Wish) -> None:
         if self._waiting >= self._settings.claim_queue_max:
             raise Busy("Too many claims at once.")
-        wish.answer = asyncio.get_running_loop().create_future()
-        wish.answer.add_done_callback(_seen)
-        if wish.key is not None:
-            key = (wish.show_id, wish.key)
-            self._by_key[key] = wish
-            wish.answer.add_done_callback(lambda _: self._forget_key(wish))
         self._waiting += 1
         self._lane(wish).add(wish)
 
     async def _answer_to(self, wish: Wish) -> Decision:
-        wish.waiting += 1
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Decision] = loop.create_future()
+        wish.callers.append(answer)
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1].done():
+            deadlines.popleft()
+        deadlines.append((loop.time() + self._settings.claim_seconds, answer))
+        if self._timer is None:
+            self._timer = loop.call_at(deadlines[0][0], self._end_of_patience)
         try:
-            return await asyncio.shield(wish.answer)
-        finally:
-            wish.waiting -= 1
+            return await answer
+        except BaseException:
             # Every client is gone: what was not sent yet is dropped, what was sent is decided and forgotten.
-            if not wish.waiting and self._lane(wish).drop(wish):
+            if wish.is_queued and all(each.done() for each in wish.callers):
+                self._lane(wish).drop(wish)
                 self.left_queue(1)
                 self._forget_key(wish)
-                wish.answer.cancel()
+            raise
+
+    def _end_of_patience(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._deadlines and (self._deadlines[0][1].done() or self._deadlines[0][0] <= now):
+            _, answer = self._deadlines.popleft()
+            _set(answer, Busy(_NO_ANSWER))
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(self._deadlines[0][0], self._end_of_patience) if self._deadlines else None
 
     def _lane(self, wish: Wish) -> "_Lane":
         return self._lanes[hash(wish.show_id) % len(self._lanes)]
@@ -149,10 +179,15 @@ class Claimer:
     def _forget_key(self, wish: Wish) -> None:
         if wish.key is not None and self._by_key.get((wish.show_id, wish.key)) is wish:
             del self._by_key[wish.show_id, wish.key]
+            for turn in wish.behind:
+                if not turn.done():
+                    turn.set_result(None)
 
     async def stop(self) -> None:
         """Waits for the batches in flight."""
         await asyncio.gather(*(lane.task for lane in self._lanes if lane.task), return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def left_queue(self, count: int) -> None:
         """Keeps the count of those who wait."""
@@ -169,7 +204,7 @@ class Claimer:
         except Exception as error:
             if len(batch) == 1:
                 log.exception("claim failed", show_id=str(batch[0].show_id))
-                _fail(batch[0], error)
+                self._answer(batch[0], error)
                 return
             log.warning("batch failed, trying one by one", claims=len(batch), error=repr(error))
             for wish in batch:
@@ -204,11 +239,16 @@ class Claimer:
             if outcome in ("pending", "confirmed"):
                 won = True
                 taken += own
-            _answer(wish, Decision(outcome, booking_id, own, deadline, row["decided_at"]))
+            self._answer(wish, Decision(outcome, booking_id, own, deadline, row["decided_at"]))
         if row["expired"]:
             _expired.inc(row["expired"])
         if won or row["expired"]:
             self._views.changed(show_id, Change(row["at_revision"], taken, row["freed"], row["left_over"]))
+
+    def _answer(self, wish: Wish, said: Decision | Exception) -> None:
+        self._forget_key(wish)
+        for caller in wish.callers:
+            _set(caller, said)
 
     async def _look_up(self, batch: list[Wish], error: Busy) -> None:
         """After a lost connection: what exists was made. What does not exist may yet be, so its caller must ask again."""
@@ -227,9 +267,9 @@ class Claimer:
             row = found.get(wish.booking_id)
             outcome = row["status"].lower() if row else None
             if row is None or outcome not in ("pending", "confirmed"):
-                _fail(wish, error)
+                self._answer(wish, error)
             else:
-                _answer(
+                self._answer(
                     wish,
                     Decision(outcome, wish.booking_id, row["seats"], row["expires_at"], row["created_at"]),
                 )
@@ -245,23 +285,21 @@ class _Lane:
 
     def add(self, wish: Wish) -> None:
         self._queue.append(wish)
+        wish.is_queued = True
         if self.task is None or self.task.done():
             self.task = asyncio.create_task(self._run(), name="claims")
 
-    def drop(self, wish: Wish) -> bool:
-        """Takes a wish out of the queue; False when it was sent already."""
-        if wish.answer.done():
-            return False
-        try:
-            self._queue.remove(wish)
-        except ValueError:
-            return False
-        return True
+    def drop(self, wish: Wish) -> None:
+        """Takes a wish that was not sent out of the queue."""
+        self._queue.remove(wish)
+        wish.is_queued = False
 
     async def _run(self) -> None:
         limit = self._claimer._settings.batch_claims_max
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
+            for wish in batch:
+                wish.is_queued = False
             self._claimer.left_queue(len(batch))
             await self._claimer.settle(batch)
 
@@ -305,17 +343,11 @@ def _starts(lengths: Iterable[int]) -> list[int]:
     return list(accumulate(lengths, initial=0))[:-1]
 
 
-def _answer(wish: Wish, decision: Decision) -> None:
-    if not wish.answer.done():
-        wish.answer.set_result(decision)
-
-
-def _fail(wish: Wish, error: Exception) -> None:
-    if not wish.answer.done():
-        wish.answer.set_exception(error)
-
-
-def _seen(answer: "asyncio.Future[Decision]") -> None:
-    """Marks a failure as looked at, for a wish that nobody waits for any more."""
-    if not answer.cancelled():
-        answer.exception()
+def _set(answer: "asyncio.Future[Decision]", said: Decision | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(said, Exception):
+        answer.set_exception(said)
+        answer.exception()  # So that a failure of which the caller never hears, because it is leaving, is no fault.
+    else:
+        answer.set_result(said)

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 from math import hypot, isqrt, sqrt
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -279,11 +280,18 @@ class Plan:
         """
         shared: dict[int, dict[str, int]] = {}
         rows: dict[str, list[tuple[int, dict[str, int]]]] = {}
-        for area, row in self._places[1]:
-            indices = shared.get(id(row.numbers))
-            if indices is None:
-                indices = shared[id(row.numbers)] = {number: i for i, number in enumerate(row.numbers)}
-            rows.setdefault(_prefix(area, row), []).append((row.first, indices))
+        for area in self.areas:
+            if len(area.rows) > 1 and not any(row.label for row in area.rows):
+                # Rows that people do not tell apart are one, for a look into each would take its time.
+                numbers = chain.from_iterable(row.numbers for row in area.rows)
+                every = {number: i for i, number in enumerate(numbers)}
+                rows.setdefault("", []).append((area.first, every))
+                continue
+            for row in area.rows:
+                indices = shared.get(id(row.numbers))
+                if indices is None:
+                    indices = shared[id(row.numbers)] = {number: i for i, number in enumerate(row.numbers)}
+                rows.setdefault(_prefix(area, row), []).append((row.first, indices))
         return rows
 
     def _seats_named(self, name: str, at_most: int = AREAS_MAX) -> list[int]:
