@@ -201,11 +201,10 @@ def _say_where(out: Console, installation: Installation, listener: socket.socket
     out.print(f"Holdfast is at [bold]{here}[/bold]   Ctrl-C stops it")
     out.print(f"  what is on     {here}/v1/shows")
     out.print(f"  API reference  {here}/docs")
-    if settings.admin_password is None and (installation.data / OWNER).exists():
-        out.print(
-            f"  sign in        {settings.admin_email}, password {installation.owner_password()}"
-            f"   (kept in {installation.data / OWNER})"
-        )
+    kept_in = installation.data / OWNER
+    if settings.admin_password is None and kept_in.exists():
+        email, _, password = kept_in.read_text("utf-8").strip().partition(" ")
+        out.print(f"  sign in        {email}, password {password}   (kept in {kept_in})", markup=False)
     else:
         out.print(f"  sign in        {settings.admin_email}, with the password that was set")
     if installation.server is not None:

@@ -113,9 +113,7 @@ class _Reader:
         found: dict[str, dict[str, Any]] = {}
         for methods in self._document["paths"].values():
             for operation in methods.values():
-                for code, value in self._problems(operation):
-                    error = found.setdefault(code, {**value, "operations": []})
-                    error["operations"].append(operation["operationId"])
+                found.update(self._problems(operation))
         return sorted(found.values(), key=lambda error: (error["status"], error["code"]))
 
     def schemes(self) -> list[dict[str, str]]:
