@@ -1,4 +1,7 @@
-"""The command line: `up` runs everything; `api`, `worker` and `migrate` run as separate processes; the rest looks after them."""
+"""The command line.
+
+`up` runs everything; `api`, `worker` and `migrate` run as separate processes; the rest looks after them.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator

@@ -24,7 +24,10 @@ ROW_SEATS = 50
 
 
 async def seed_demo(database: Database, settings: Settings, owner: Member) -> None:
-    """A venue with its layout, and six shows: on sale, opening in two minutes, later, free and nearly full, paused, draft."""
+    """A venue with its layout, and six shows.
+
+    On sale, opening in two minutes, later, free and nearly full, paused, draft.
+    """
     office = _office(database, settings)
     house = catalog.demo_theatre()
     async with database.transaction() as tx:

@@ -99,8 +99,8 @@ async def enqueue(
 ) -> UUID:
     """Adds a job in the transaction of the change that asks for it, and says its id.
 
-    `payload` is what JSON can say, and not None. It runs soon after the commit, or at `run_at`. The same `job_id` again, while the
-    job is still there, changes nothing.
+    `payload` is what JSON can say, and not None. It runs soon after the commit, or at `run_at`. The same
+    `job_id` again, while the job is still there, changes nothing.
     """
     job_id = job_id or new_id()
     await enqueue_many(tx, [(job_id, kind, payload, run_at)])

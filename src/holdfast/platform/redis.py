@@ -1,7 +1,7 @@
 """The only door to Redis, which may be away, emptied or wrong at any time: nothing may depend on what it says.
 
-Every call is bounded by `TIMEOUT_SECONDS`, and after a failure Redis is left alone for `REST_SECONDS`, so that a Redis that
-hangs does not slow down whoever asks it.
+Every call is bounded by `TIMEOUT_SECONDS`, and after a failure Redis is left alone for `REST_SECONDS`, so that a
+Redis that hangs does not slow down whoever asks it.
 """
 
 from collections.abc import Sequence
