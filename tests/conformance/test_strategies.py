@@ -29,7 +29,7 @@ from holdfast.platform.errors import IdempotencyMismatch
 from holdfast.platform.settings import Settings
 from tests.conftest import program
 from tests.races import checker
-from tests.races.crowd import ORGANIZER, a_crowd, domain_door, open_show
+from tests.races.crowd import ORGANIZER, a_crowd, domain_door, held_head, open_show
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -162,6 +162,18 @@ async def test_terms_that_have_gone_are_not_sold_by(engines: list[Engine], datab
     assert claimed.booking.total == 2000
 
 
+async def test_a_claim_that_waited_through_a_pause_sells_nothing(engine: Engine, database_url: str) -> None:
+    show = await open_show(engine, areas=FLOOR)
+    async with held_head(database_url, show) as held:
+        waiting = asyncio.create_task(booking.claim(engine.office, show, ClaimRequest(quantity=1), Asker()))
+        await held.waited_for_by(1)
+        await held.also("update shows set status = 'paused', version = version + 1")
+        await held.also("update show_heads set selling = false, terms = terms + 1")
+        await held.commit()
+        with pytest.raises(NotOnSale):
+            await waiting
+
+
 async def test_overdue_holds_make_room(engine: Engine, database_url: str) -> None:
     show = await open_show(engine, total_seats=4)
     await booking.claim(engine.office, show, ClaimRequest(seats=["1", "2", "3", "4"]), Asker())
@@ -180,6 +192,30 @@ async def test_limits_of_a_buyer(engine: Engine, database_url: str) -> None:
     with pytest.raises(LimitReached):
         await booking.claim(engine.office, show, ClaimRequest(seats=["3", "4"], customer=buyer), Asker())
     await booking.claim(engine.office, show, ClaimRequest(seats=["3"], customer=buyer), Asker())
+    assert await checker.violations(database_url) == []
+
+
+async def test_overdue_holds_do_not_count_against_the_limit(engine: Engine, database_url: str) -> None:
+    show = await open_show(engine, total_seats=10, max_places_per_buyer=2)
+    buyer = Customer(email="guest@example.org")
+    await booking.claim(engine.office, show, ClaimRequest(seats=["1", "2"], customer=buyer), Asker())
+    await engine.db.execute(
+        "update bookings set created_at = created_at - interval '200 s', expires_at = created_at"
+    )
+    again = await booking.claim(engine.office, show, ClaimRequest(seats=["3", "4"], customer=buyer), Asker())
+    assert again.booking.status == "PENDING"
+    assert await checker.violations(database_url) == []
+
+
+async def test_a_hold_that_ends_by_the_next_claim_counts_for_it(engine: Engine, database_url: str) -> None:
+    show = await open_show(engine, areas=FLOOR, hold_seconds=60, hold_seconds_max=60)
+    all_of_it = ClaimRequest(quantity=6, customer=Customer(email="guest@example.org"))
+    await booking.claim(engine.office, show, all_of_it, Asker())
+    await engine.db.execute(
+        "update bookings set created_at = created_at - interval '60 s', expires_at = created_at"
+    )
+    with pytest.raises(HoldLimit):
+        await booking.claim(engine.office, show, all_of_it, Asker())
     assert await checker.violations(database_url) == []
 
 
@@ -253,6 +289,17 @@ class TestRedis:
         assert await engine.db.value("select count(*) from claims") == 1
         # What was locked on the way was given back.
         await booking.claim(engine.office, show, ClaimRequest(seats=["3"]), Asker())
+
+    async def test_a_retry_of_a_success_passes_a_lock_and_leaves_it(self, own: tuple[Engine, Redis]) -> None:
+        engine, redis = own
+        show = await open_show(engine, total_seats=4)
+        asker, wish = Asker(b"k" * 16, b"one"), ClaimRequest(seats=["1"])
+        first = await booking.claim(engine.office, show, wish, asker)
+        _redis_says(redis, "set", f"show:{show}:seat:0", "somebody")
+        again = await booking.claim(engine.office, show, wish, asker)
+        assert (again.booking.booking_id, again.replayed) == (first.booking.booking_id, True)
+        with pytest.raises(SeatsTaken):
+            await booking.claim(engine.office, show, wish, Asker(b"l" * 16, b"one"))
 
     async def test_without_redis_the_sale_goes_on(self, own: tuple[Engine, Redis], database_url: str) -> None:
         engine, redis = own

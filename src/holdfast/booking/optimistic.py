@@ -1,7 +1,8 @@
 """The strategy `optimistic`: look without a lock, write only if nothing has changed since, else try again.
 
-`show_heads.revision` is the version: every change of a show's inventory counts it up, so counting it up from the one
-that was seen succeeds only when nothing happened in between. Tries are bounded and pause with jitter.
+`show_heads.revision` is the version of what is left, and `terms` that of how it is sold: every change of a show counts
+one of them up, so a head that still has the two that were seen is one to which nothing has happened. Tries are bounded
+and pause with jitter.
 """
 
 from holdfast.booking.stepwise import Head, Outpaced, Stepwise
@@ -19,6 +20,6 @@ class Optimistic(Stepwise):
     tries_max = 40
 
     async def own(self, tx: Transaction, show_id: ShowId, head: Head) -> None:
-        """Takes the head if it still has the revision that was seen."""
-        if await tx.row(sql.head_unchanged, show_id, head.revision) is None:
+        """Takes the head if it still has the revision and the terms that were seen."""
+        if await tx.row(sql.head_unchanged, show_id, head.revision, head.terms) is None:
             raise Outpaced

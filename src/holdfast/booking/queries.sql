@@ -175,8 +175,9 @@ select revision, terms, selling, opens_at, closes_at from show_heads where show_
 select area, seated, first_seat, capacity - reserved - blocked as places from stock where show_id = $1 order by area;
 
 -- name: head_unchanged
--- For optimistic: locks the head if nothing has changed since it was seen; a row that says so, or none.
-select revision from show_heads where show_id = $1 and revision = $2 for no key update;
+-- For optimistic: locks the head if neither availability nor terms have changed since it was seen; a row that says so, or
+-- none.
+select revision from show_heads where show_id = $1 and revision = $2 and terms = $3 for no key update;
 
 -- name: database_clock
 select clock_timestamp();

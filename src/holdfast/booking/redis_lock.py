@@ -11,9 +11,11 @@ from holdfast.booking.claiming import Decision, Wish
 from holdfast.booking.row_lock import RowLock
 from holdfast.booking.view import Views
 from holdfast.platform import clock
-from holdfast.platform.db import Database
+from holdfast.platform.db import Database, load_queries
 from holdfast.platform.redis import Locks
 from holdfast.platform.settings import BadSetting, Settings
+
+sql = load_queries(__file__)
 
 LOCK_MILLISECONDS = 30_000
 
@@ -28,19 +30,20 @@ class RedisLock(RowLock):
         self._locks = Locks(settings.redis_url)
 
     async def decide(self, wish: Wish) -> Decision:
-        """The decision on one wish; `seats_taken` at once when another claim has the lock of a seat."""
+        """The decision on one wish; `seats_taken` at once when another claim has a seat's lock, but for a retry of a success."""
         if wish.area is not None:
             return await super().decide(wish)
         keys = {f"show:{wish.show_id}:seat:{seat}": seat for seat in wish.seats}
         # A retry under the same key has the same token, so that it is not refused because of itself.
         token = wish.key.hex() if wish.key else token_hex(16)
         theirs = await self._locks.take(list(keys), token, LOCK_MILLISECONDS)
-        if theirs:
+        # The retry of a success must hear of it, whoever else wants the seats just now.
+        if theirs and (wish.key is None or await self._db.row(sql.key_of, wish.show_id, wish.key) is None):
             return Decision("seats_taken", wish.booking_id, [keys[key] for key in theirs], None, clock.now())
         try:
             return await super().decide(wish)
         finally:
-            if theirs is not None:
+            if theirs == []:
                 await self._locks.release(list(keys), token)
 
     async def stop(self) -> None:

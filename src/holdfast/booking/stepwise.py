@@ -99,7 +99,9 @@ class Stepwise:
             outcome, seats = await self._chosen(tx, wish, head)
             freed: Sequence[int] = ()
             expired = 0
-            if outcome != "won":
+            if outcome == "won":
+                await self.own(tx, wish.show_id, head)
+            elif outcome != "hold_limit":
                 # Fail what is overdue, which takes the head, and look once more.
                 await self.own(tx, wish.show_id, head)
                 row = await tx.row(sql.fail_overdue, wish.show_id, OVERDUE_MAX, head.now)
@@ -110,8 +112,6 @@ class Stepwise:
                     assert looked is not None
                     head = replace(looked, now=head.now)
                     outcome, seats = await self._chosen(tx, wish, head)
-            else:
-                await self.own(tx, wish.show_id, head)
             won = outcome == "won"
             if won or expired:
                 left = await self._written(tx, wish, head, seats, freed, won=won)
@@ -143,7 +143,7 @@ class Stepwise:
         )
 
     async def _settled_before(self, tx: Transaction, wish: Wish, head: Head) -> Decision | None:
-        """What is decided without a look at places, in the order that the function `claim` promises."""
+        """What is decided without a look at buyer and places, in the order that the function `claim` promises."""
         if wish.key is not None:
             known = await tx.row(sql.key_of, wish.show_id, wish.key)
             if known is not None:
@@ -154,13 +154,6 @@ class Stepwise:
             return _refused(wish, "stale", head.now)
         if not head.sells():
             return _refused(wish, "not_on_sale", head.now)
-        if wish.buyer is not None:
-            if await self._hold_seconds(tx, wish) < min(HOLD_SECONDS_MIN, wish.hold_seconds):
-                return _refused(wish, "hold_limit", head.now)
-            buyer = await tx.row(sql.buyer_of, wish.show_id, wish.buyer)
-            places = buyer["places"] if buyer else 0
-            if wish.buyer_max is not None and places + wish.places > wish.buyer_max:
-                return _refused(wish, "limit_reached", head.now)
         return None
 
     async def _hold_seconds(self, tx: Transaction, wish: Wish) -> int:
@@ -172,6 +165,13 @@ class Stepwise:
 
     async def _chosen(self, tx: Transaction, wish: Wish, head: Head) -> tuple[str, Sequence[int]]:
         """`won` and the seats, or the refusal and the seats that stood in the way."""
+        if wish.buyer is not None:
+            if await self._hold_seconds(tx, wish) < min(HOLD_SECONDS_MIN, wish.hold_seconds):
+                return "hold_limit", ()
+            buyer = await tx.row(sql.buyer_of, wish.show_id, wish.buyer)
+            places = buyer["places"] if buyer else 0
+            if wish.buyer_max is not None and places + wish.places > wish.buyer_max:
+                return "limit_reached", ()
         area = wish.area
         known = area is not None and 1 <= area <= len(head.left)
         if area is not None and (not known or head.left[area - 1] < wish.places):
