@@ -1,26 +1,20 @@
 """What the simulations of the suite share."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import structlog
 
+from holdfast.engine import open_engine
 from holdfast.platform.embedded import Server
 from holdfast.platform.settings import Settings
 from tests import conftest as suite
+from tests.simulation.box_office import ORGANIZER, BoxOffice
+from tests.simulation.history import record_facts
 from tests.simulation.inprocess import House, open_house
-
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All but the judge takes minutes: it is run on its own, by `./holdfast test -m long`."""
-    for item in items:
-        if item.path.is_relative_to(HERE) and item.path.name != "test_judge.py":
-            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +39,25 @@ async def house(server: Server) -> AsyncIterator[House]:
     async with open_house(Settings(database_url=url, secret_key=suite.SECRET)) as opened:
         yield opened
     await suite._execute(server.dsn, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def box_office(server: Server) -> Iterator[type[BoxOffice]]:
+    """The machine on a database and an engine of its own."""
+    name = f"stateful_{uuid4().hex}"
+    url = suite._url(server.dsn, name)
+    with asyncio.Runner() as runner:
+        runner.run(
+            suite._execute(server.dsn, f"create database {name} template {suite.TEMPLATE} strategy file_copy")
+        )
+        runner.run(record_facts(url))
+        opening = open_engine(Settings(database_url=url, secret_key=suite.SECRET))
+        engine = runner.run(opening.__aenter__())
+        runner.run(
+            engine.db.execute(
+                "insert into organizers (organizer_id, name) values ($1, 'Model House')", ORGANIZER
+            )
+        )
+        yield type("BoxOffice", (BoxOffice,), {"engine": engine, "url": url, "do": staticmethod(runner.run)})
+        runner.run(opening.__aexit__(None, None, None))
+        runner.run(suite._execute(server.dsn, f"drop database {name} with (force)"))

@@ -1,9 +1,8 @@
 """How clients reach a server: a request goes in, and out comes an answer, or nothing that anybody can rely on."""
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
-import httpx
 import msgspec
 
 HEAD_BYTES_MAX = 65_536
@@ -11,12 +10,6 @@ HEAD_BYTES_MAX = 65_536
 
 class Unanswered(Exception):
     """No whole answer came; what was asked for may have been done."""
-
-
-class Door(Protocol):
-    """Sends a request and returns (status, the body's JSON). Raises Unanswered."""
-
-    async def ask(self, method: str, path: str, headers: dict[str, str], body: Any) -> tuple[int, Any]: ...
 
 
 class HttpDoor:
@@ -71,15 +64,3 @@ class HttpDoor:
         """Closes what is open."""
         while self._idle:
             self._idle.pop()[1].close()
-
-
-class AppDoor:
-    """An ASGI app in this process, without any wire between."""
-
-    def __init__(self, app: Any) -> None:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://holdfast.test")
-
-    async def ask(self, method: str, path: str, headers: dict[str, str], body: Any) -> tuple[int, Any]:
-        answer = await self._client.request(method, path, headers=headers, json=body)
-        return answer.status_code, answer.json() if answer.content else {}

@@ -17,7 +17,7 @@ from holdfast.cli.serving import listen
 from holdfast.engine import Engine, open_engine, work
 from holdfast.platform.settings import Settings
 from tests.conftest import OWNER, eventually
-from tests.simulation.doors import AppDoor, Door, HttpDoor
+from tests.simulation.doors import HttpDoor
 from tests.simulation.faults import Wire
 from tests.simulation.history import History, left_undone, read_tables, record_facts
 from tests.simulation.workload import Workload
@@ -39,24 +39,21 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def engines(settings: Settings, number: int, *, worker: bool) -> AsyncIterator[list[Engine]]:
-    """Engines on a database that has an owner; `worker`: somebody sweeps and hands on facts."""
+async def engines(settings: Settings, number: int) -> AsyncIterator[list[Engine]]:
+    """Engines on a database that has an owner; the last sweeps and hands on facts."""
     async with AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(open_engine(settings)) for _ in range(number)]
         async with opened[0].db.transaction() as tx:
             await accounts.create_owner(
                 tx, organizer_name="Simulated House", email=OWNER[0], password=OWNER[1]
             )
-        if worker:
-            stopping = asyncio.Event()
-            working = asyncio.create_task(work(opened[-1], stopping))
-
-            async def stop() -> None:
-                stopping.set()
-                await working
-
-            stack.push_async_callback(stop)
-        yield opened
+        stopping = asyncio.Event()
+        working = asyncio.create_task(work(opened[-1], stopping))
+        try:
+            yield opened
+        finally:
+            stopping.set()
+            await working
 
 
 @asynccontextmanager
@@ -89,44 +86,40 @@ async def token(engine: Engine) -> str:
 
 @dataclass
 class House:
-    """Engines on one database that records its facts and allows short holds. `ports`: where they are served, if they are."""
+    """Engines on one database that records its facts and allows short holds, served on `ports`."""
 
     database_url: str
     engines: list[Engine]
     ports: list[int]
-    swept: bool
 
 
 @asynccontextmanager
-async def open_house(
-    settings: Settings, *, number: int = 2, served: bool = True, worker: bool = True
-) -> AsyncIterator[House]:
-    """Two engines, served over HTTP, with a worker, unless it is to be less."""
+async def open_house(settings: Settings) -> AsyncIterator[House]:
+    """Two engines, served over HTTP, one of which does the background work."""
     assert settings.database_url is not None
     await record_facts(settings.database_url)
     await execute(settings.database_url, "alter table shows drop constraint shows_hold_seconds_check")
     async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(engines(settings, number, worker=worker))
-        ports = await stack.enter_async_context(serving(opened)) if served else []
-        yield House(settings.database_url, opened, ports, worker)
+        opened = await stack.enter_async_context(engines(settings, 2))
+        ports = await stack.enter_async_context(serving(opened))
+        yield House(settings.database_url, opened, ports)
 
 
-async def short_run(house: House, *, seed: int, clients: int, seconds: float) -> History:
-    """A few seconds of clients in a house, over a wire that loses some of it when the house is served; not judged yet."""
+async def short_run(house: House, *, seed: int, clients: int, calls: int) -> History:
+    """So many calls of clients in a house, over a wire that loses some of it; not judged yet."""
     history = History(seed, clients)
-    async with AsyncExitStack() as stack:
-        doors: list[Door] = [AppDoor(make_app(engine)) for engine in house.engines if not house.ports]
-        if house.ports:
-            wire = await stack.enter_async_context(Wire(history, house.ports, Random(seed)))
-            doors.append(stack.enter_context(contextlib.closing(HttpDoor(wire.port, ANSWER_SECONDS))))
-        shorten = _shorten(house.database_url)
-        workload = Workload(
-            history, doors, lambda: token(house.engines[0]), opened=shorten, show_seconds=(1.5, 4.0)
-        )
-        await workload.run(seconds)
-    settled_at = history.now if house.swept else None
-    if house.swept:
-        await eventually(lambda: _done(house.database_url))
+    async with Wire(history, house.ports, Random(seed)) as wire:
+        with contextlib.closing(HttpDoor(wire.port, ANSWER_SECONDS)) as door:
+            workload = Workload(
+                history,
+                door,
+                lambda: token(house.engines[0]),
+                opened=_shorten(house.database_url),
+                show_seconds=(1.5, 4.0),
+            )
+            await workload.run(lambda: len(history.calls) >= calls)
+    settled_at = history.now
+    await eventually(lambda: _done(house.database_url))
     await read_tables(history, house.database_url)
     history.close(swept_until=settled_at)
     return history

@@ -165,6 +165,9 @@ class _Judge:
     def _in_the_way(self, holder: Holder, lo: float, hi: float) -> bool:
         return holder.may_hold(lo, hi) or (holder.born.lo <= hi and holder.worked_on(lo, hi))
 
+    def _counted(self, holder: Holder, lo: float, hi: float) -> bool:
+        return self._in_the_way(holder, lo, hi) or (holder.born.lo <= hi and _counted_until(holder) >= lo)
+
     def _too_few(self, call: Call, show: Show, lo: float, hi: float) -> None:
         body = call.body
         if "quantity" in body:
@@ -179,11 +182,13 @@ class _Judge:
         wanted = body.get("best_available", 0)
         if "area" not in body and self.view_seconds and self._in_motion(show, lo - self.view_seconds, hi):
             return
+        # A view counts overdue holds, and it alone answers for the whole house.
+        gone = self._in_the_way if "area" in body else self._counted
         free = {
             seat
             for seat, area in show.seats.items()
             if body.get("area", area) == area
-            and not any(self._in_the_way(h, lo, hi) for h in self.model.by_seat.get((show.id, seat), []))
+            and not any(gone(h, lo, hi) for h in self.model.by_seat.get((show.id, seat), []))
         }
         enough = max(Counter(show.seats[seat] for seat in free).values(), default=0)
         together = any(
@@ -419,7 +424,8 @@ class _Judge:
         if call.status == 200:
             if not self._shown(call, lo, hi):
                 return
-            others = [c for c in booking.calls if c.do == "extend" and c.status == 200 and c.key != call.key]
+            others = [c for c in booking.calls if c.do == "extend" and c.status == 200 and c is not call]
+            others = [c for c in others if not c.key or c.key != call.key]
             due = min(booking.first_deadline + EXTENSION_SECONDS, longest)
             if lo > booking.first_deadline + TOLERANCE:
                 says = f"extended after its time, where its deadline was {booking.first_deadline:.3f}"
@@ -528,7 +534,7 @@ class _Judge:
         for ordinal, seat in enumerate(show.seats):
             holders = self.model.by_seat.get((show.id, seat), [])
             if taken[ordinal >> 3] >> (ordinal & 7) & 1:
-                if not any(h.born.lo <= hi and _counted_until(h) >= lo for h in holders):
+                if not any(self._counted(h, lo, hi) for h in holders):
                     self.wrong("read", f"{seat} is shown as taken, and nobody has it", [call], *holders[-4:])
             elif sure := [h for h in holders if h.must_hold(lo, hi)]:
                 self.wrong("read", f"{seat} is shown as free, and somebody has it", [call], *sure)

@@ -91,10 +91,11 @@ async def _run(
         async with Wire(history, [port], Random(f"{plan.seed}:wire")) as wire:
             with contextlib.closing(HttpDoor(wire.port, ANSWER_SECONDS)) as door:
                 address = f"http://127.0.0.1:{port}"
-                workload = Workload(history, [door], lambda: _sign_in(address, password), think=THINK_SECONDS)
+                workload = Workload(history, door, lambda: _sign_in(address, password), think=THINK_SECONDS)
                 say("Running.")
                 async with _beside(chaos.run()), _beside(_watched(history, watch)):
-                    await workload.run(plan.seconds)
+                    until = history.now + plan.seconds
+                    await workload.run(lambda: history.now >= until)
         say("Waiting until everything is swept and handed on.")
         settled_at = await _settle(history, chaos, dsn)
         await read_tables(history, dsn)

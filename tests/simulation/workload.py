@@ -8,15 +8,16 @@ Whoever hears nothing asks again with the same Idempotency-Key, as the guide tel
 import asyncio
 from base64 import b64decode
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tests.simulation.doors import Door, Unanswered
+from tests.simulation.doors import HttpDoor, Unanswered
 from tests.simulation.history import UNKNOWN, Call, History
 
 TRIES_MAX = 8
+LOOK_SECONDS = 0.02
 BACKOFF_SECONDS_MAX = 1.0
 # Late confirmers wait no longer than this for a deadline.
 WAIT_SECONDS_MAX = 1.5
@@ -51,7 +52,7 @@ class Held:
 
 
 class Workload:
-    """Clients at work on the servers behind `doors`.
+    """Clients at work on the servers behind `door`.
 
     `sign_in` gives an organizer's token. `opened` is called with a show's id before it goes on sale. `think` is the
     longest time, in seconds, that a client does nothing between two turns.
@@ -60,7 +61,7 @@ class Workload:
     def __init__(
         self,
         history: History,
-        doors: Sequence[Door],
+        door: HttpDoor,
         sign_in: Callable[[], Awaitable[str]],
         *,
         think: float = 0.0,
@@ -68,7 +69,7 @@ class Workload:
         opened: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._history = history
-        self._doors = doors
+        self._door = door
         self._sign_in = sign_in
         self._think = think
         self._show_seconds = show_seconds
@@ -79,8 +80,8 @@ class Workload:
         self._board: deque[Held] = deque(maxlen=BOARD_MAX)
         self._over = False
 
-    async def run(self, seconds: float) -> None:
-        """Lets all clients work for so long, and waits until each has finished its turn."""
+    async def run(self, over: Callable[[], bool]) -> None:
+        """Lets all clients work until it is over, and waits until each has finished its turn."""
         beginning = self._history.beginning
         organizers = max(2, beginning.clients // CLIENTS_PER_ORGANIZER)
         async with asyncio.TaskGroup() as group:
@@ -89,7 +90,8 @@ class Workload:
                 kind = self._organizer if number < organizers else self._client
                 name = "organizer" if number < organizers else "client"
                 group.create_task(kind(_Person(self, f"{name}-{number}", random)), name=f"{name} {number}")
-            await asyncio.sleep(seconds)
+            while not over():  # noqa: ASYNC110 -- a clock or a count ends it, and nobody who could say so
+                await asyncio.sleep(LOOK_SECONDS)
             self._over = True
 
     async def _client(self, me: "_Person") -> None:
@@ -268,7 +270,7 @@ class Workload:
         call.number, call.start = history.number(), history.now
         told: Any = None
         try:
-            call.status, told = await me.random.choice(self._doors).ask(method, path, headers, body)
+            call.status, told = await self._door.ask(method, path, headers, body)
         except Unanswered:
             call.status = UNKNOWN
         call.end = history.now
