@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from holdfast.app import make_app
 from holdfast.cli.installation import InstallationError
@@ -47,6 +48,7 @@ async def serve(settings: Settings, fd: int | None = None) -> None:
             app = make_app(engine)
             config = uvicorn.Config(
                 app,
+                http=_Protocol,
                 lifespan="off",
                 access_log=False,
                 log_config=None,
@@ -64,6 +66,42 @@ async def serve(settings: Settings, fd: int | None = None) -> None:
             gc.set_threshold(*GC_THRESHOLDS)
             await server.serve(sockets=[listener])
             await gauge.stop()
+
+
+class _OneWrite:
+    """A transport that hands over all that was written in one turn of the loop at once.
+
+    The server writes the head of an answer and its body apart, and a system call costs more than both of them together.
+    """
+
+    __slots__ = ("_call_soon", "_parts", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._call_soon(self._flush)
+        self._parts.append(data)
+
+    def _flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class _Protocol(HttpToolsProtocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(_OneWrite(transport))  # type: ignore[arg-type]
 
 
 class Server(uvicorn.Server):

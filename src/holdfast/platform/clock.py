@@ -13,4 +13,6 @@ def now() -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """`2026-12-24T19:00:00.000Z`: UTC with milliseconds, the one form in which times leave the API."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:  # what the database's driver gives is in UTC already
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -5,6 +5,7 @@ that cannot be misread aloud or in print; it is a name, never a right.
 """
 
 import secrets
+from itertools import product
 from typing import NewType
 from uuid import UUID
 
@@ -21,6 +22,8 @@ BlockId = NewType("BlockId", UUID)
 # No vowels (no words by accident) and none of I, L, O, S, Z, 0, 1, 2, 5 (no misreading).
 REFERENCE_ALPHABET = "BCDFGHJKMNPQRTVWXY346789"
 REFERENCE_LENGTH = 8
+_PAIR = ["".join(pair) for pair in product(REFERENCE_ALPHABET, repeat=2)]
+_PAIRS = len(_PAIR)
 
 
 def new_id() -> UUID:
@@ -33,9 +36,7 @@ def new_reference() -> str:
 
     Who searches by reference therefore expects a list, and no right ever hangs on it.
     """
-    number = secrets.randbits(64)
-    letters = []
-    for _ in range(REFERENCE_LENGTH):
-        number, index = divmod(number, len(REFERENCE_ALPHABET))
-        letters.append(REFERENCE_ALPHABET[index])
-    return "".join(letters)
+    number, first = divmod(secrets.randbits(64), _PAIRS)
+    number, second = divmod(number, _PAIRS)
+    number, third = divmod(number, _PAIRS)
+    return _PAIR[first] + _PAIR[second] + _PAIR[third] + _PAIR[number % _PAIRS]

@@ -8,6 +8,7 @@ import hmac
 import secrets
 from binascii import b2a_base64
 from collections.abc import Sequence
+from hashlib import blake2b
 from string import ascii_letters, digits
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +19,7 @@ from holdfast.platform.settings import BadSetting
 
 SECRET_LENGTH_MIN = 32
 SECRETS_MAX = 8
-# 160 bits of HMAC-SHA256: RFC 2104, section 5, asks for at least half of the 256.
+# 160 bits: as many as nobody will ever guess, and short enough for a link.
 SIGNATURE_BYTES = 20
 VERSION_LENGTH = 2
 TOKEN_LENGTH = VERSION_LENGTH + 27
@@ -83,26 +84,25 @@ class Secrets:
         signers = self._signers.get(purpose)
         if signers is None:
             signers = self._signers[purpose] = {
-                version: _Signer(version, _derived(root, "hmac " + purpose, _KEY_BYTES))
+                version: _Signer(version, _derived(root, "mac " + purpose, _KEY_BYTES))
                 for version, root in self._roots.items()
             }
         return signers
 
 
 class _Signer:
-    """HMAC-SHA256 under one key that is set up once: every claim signs, and a copy costs half of a new one."""
+    """Keyed BLAKE2b (RFC 7693, section 2.9), a MAC in one call: every claim signs, and HMAC takes three times as long."""
 
-    __slots__ = ("_hmac", "_version")
+    __slots__ = ("_key", "_version")
 
     def __init__(self, version: str, key: bytes) -> None:
         self._version = version
-        self._hmac = hmac.new(key, digestmod="sha256")
+        self._key = key
 
     def token(self, parts: Sequence[bytes]) -> str:
         # Each part behind its length, so that ("ab", "c") and ("a", "bc") differ.
-        signing = self._hmac.copy()
-        signing.update(b"".join([b"%d:%b" % (len(part), part) for part in parts]))
-        signature = b2a_base64(signing.digest()[:SIGNATURE_BYTES])
+        signed = b"".join([b"%d:%b" % (len(part), part) for part in parts])
+        signature = b2a_base64(blake2b(signed, key=self._key, digest_size=SIGNATURE_BYTES).digest())
         return self._version + signature.translate(_URL_SAFE, b"=\n").decode("ascii")
 
 
