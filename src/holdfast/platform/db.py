@@ -370,6 +370,10 @@ def _translated() -> Iterator[None]:
     except _AWAY as error:
         log.warning("database away", error=repr(error))
         raise Busy("The database cannot be reached just now.") from error
+    except asyncpg.PostgresError as error:
+        # It quotes the row, and whose it is must not stand in a log or beside a dead letter.
+        error.detail = None
+        raise
     except asyncpg.InterfaceError as error:
         # The pool or the connection was closed under the caller; anything else is a bug of ours and must be seen.
         if "closed" not in str(error) and "closing" not in str(error):

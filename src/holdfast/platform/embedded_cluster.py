@@ -132,6 +132,8 @@ def _server_settings() -> dict[str, str]:
         "autovacuum_naptime": "10s",
         "log_lock_waits": "on",
         "deadlock_timeout": "1s",
+        # Without DETAIL, which quotes rows with the people in them.
+        "log_error_verbosity": "terse",
         "log_line_prefix": "'%m [%p] %q%a '",
         "logging_collector": "off",
         "log_timezone": "'UTC'",
