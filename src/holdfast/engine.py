@@ -27,6 +27,8 @@ from holdfast.platform.settings import BadSetting, Settings
 GAUGES_SECONDS = 5.0
 BLOCKS_SECONDS = 5.0
 PRUNE_SECONDS = 300.0
+# A claim that is queued is hinted at, and decided at once; this is for hints that were lost.
+QUEUE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
 
 
 async def work(engine: Engine, stopping: asyncio.Event) -> None:
-    """Sweeps, hands facts on and runs jobs until `stopping` is set. Any number of processes may do so at once."""
+    """Decides queued claims, sweeps, hands facts on and runs jobs until `stopping` is set. Any number of processes may do so at once."""
     followers = Followers()
     handlers: Mapping[str, jobs.Handler] = {
         booking.END_BOOKINGS: _end_bookings(engine),
@@ -84,22 +86,30 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     }
     worker = Worker(engine.db, engine.settings, handlers, broadcast=engine.broadcast)
     relay = Periodic("hand on facts", 1.0, Relay(engine.db, followers).hand_on)
+    queue = Periodic("decide queued claims", QUEUE_SECONDS, lambda: booking.decide_queued(engine.office))
     duties = [
         relay,
+        queue,
         Periodic("sweep", engine.settings.sweep_seconds, lambda: booking.sweep(engine.office)),
         Periodic("release blocks", BLOCKS_SECONDS, lambda: booking.release_due(engine.office)),
         Periodic("measure", GAUGES_SECONDS, lambda: jobs.measure(engine.db)),
+        Periodic("measure queues", GAUGES_SECONDS, lambda: booking.measure_queue(engine.db)),
         Periodic("forget keys", PRUNE_SECONDS, lambda: booking.prune_keys(engine.office)),
+        Periodic("forget queued claims", PRUNE_SECONDS, lambda: booking.prune_queue(engine.office)),
         Periodic("forget answers", PRUNE_SECONDS, lambda: once.prune(engine.db, engine.settings)),
     ]
-    hint = engine.broadcast.subscribe(outbox.TOPIC, lambda _: relay.wake())
+    hints = [
+        engine.broadcast.subscribe(outbox.TOPIC, lambda _: relay.wake()),
+        engine.broadcast.subscribe(booking.QUEUE_TOPIC, lambda _: queue.wake()),
+    ]
     running = asyncio.create_task(worker.run(), name="jobs")
     for duty in duties:
         duty.start()
     try:
         await stopping.wait()
     finally:
-        hint()
+        for hint in hints:
+            hint()
         await asyncio.gather(*(duty.stop() for duty in duties), worker.stop())
         await running
 

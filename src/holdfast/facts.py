@@ -17,6 +17,7 @@ SHOW_CHANGED = "show.changed"
 AVAILABILITY_CHANGED = "availability.changed"
 BOOKING_CONFIRMED = "booking.confirmed"
 BOOKING_CANCELLED = "booking.cancelled"
+BOOKING_FAILED = "booking.failed"
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -87,9 +88,26 @@ class BookingCancelled(_BookingFact, frozen=True):
     kind: ClassVar[str] = BOOKING_CANCELLED
 
 
+class BookingFailed(Payload, frozen=True):
+    """A claim that waited in the queue was refused when its turn came. `reason` is the code of the refusal."""
+
+    kind: ClassVar[str] = BOOKING_FAILED
+    booking_id: UUID
+    version: int
+    organizer_id: UUID
+    reason: str
+
+
 PAYLOADS: dict[str, type[Payload]] = {
     payload.kind: payload
-    for payload in (ShowCreated, ShowChanged, AvailabilityChanged, BookingConfirmed, BookingCancelled)
+    for payload in (
+        ShowCreated,
+        ShowChanged,
+        AvailabilityChanged,
+        BookingConfirmed,
+        BookingCancelled,
+        BookingFailed,
+    )
 }
 
 

@@ -210,7 +210,7 @@ async def test_a_worker_gives_each_fact_to_the_handler_of_its_kind(db: Database,
 
 async def test_every_fact_that_is_announced_is_described(db: Database) -> None:
     """Kinds by the text of the functions and of the code, fields by what the database really says."""
-    sql = [path.read_text("utf-8") for path in (SOURCE / "holdfast").rglob("functions.sql")]
+    sql = [path.read_text("utf-8") for path in (SOURCE / "holdfast").rglob("*.sql")]
     code = [path.read_text("utf-8") for path in (SOURCE / "holdfast").rglob("*.py")]
     kinds = {kind for text in sql for kind in re.findall(r"announce\([^;]*?'([a-z_]+\.[a-z_]+)'", text)}
     kinds |= {kind for text in code for kind in re.findall(r'announce\([^")]*"([a-z_]+\.[a-z_]+)"', text)}

@@ -1,9 +1,9 @@
 """The promise of a place: claims, holds, sales, blocks, and how much of each show is left.
 
-Owns show_heads, stock, claims, bookings, blocks, buyers and idempotency_keys, and alone writes them. Always true: a seat
-is held by one booking or block or by nobody; no area has more reserved and blocked than its capacity; what was
-acknowledged is committed. Announces availability.changed, booking.confirmed, booking.cancelled, show.created and
-show.changed.
+Owns show_heads, stock, claims, bookings, blocks, buyers, idempotency_keys, queues and queued_claims, and alone writes
+them. Always true: a seat is held by one booking or block or by nobody; no area has more reserved and blocked than its
+capacity; what was acknowledged is committed. Announces availability.changed, booking.confirmed, booking.cancelled,
+booking.failed, show.created and show.changed.
 """
 
 from holdfast.booking.anywhere import book_anywhere, find_booking
@@ -52,6 +52,18 @@ from holdfast.booking.lifecycle import (
     search_bookings,
 )
 from holdfast.booking.office import Office
+from holdfast.booking.queueing import (
+    QUEUE_TOPIC,
+    StillQueued,
+    booking_or_queued,
+    decide_queued,
+    enqueue,
+    find_anyhow,
+    let_queued_go,
+    measure_queue,
+    prune_queue,
+    refuse_unmade,
+)
 from holdfast.booking.shows import (
     END_BOOKINGS,
     CapacityBelowSold,
@@ -68,6 +80,7 @@ from holdfast.booking.view import Change, View, Views
 
 __all__ = [
     "END_BOOKINGS",
+    "QUEUE_TOPIC",
     "STEPS",
     "Asker",
     "Block",
@@ -94,6 +107,7 @@ __all__ = [
     "PaymentRequired",
     "SeatsTaken",
     "SoldOut",
+    "StillQueued",
     "TooManyPlaces",
     "UnknownSeat",
     "View",
@@ -104,19 +118,27 @@ __all__ = [
     "blocks_of",
     "book_anywhere",
     "booking_by_id",
+    "booking_or_queued",
     "cancel",
     "claim",
     "confirm",
     "counts_of",
+    "decide_queued",
     "edit_show",
     "end_all",
+    "enqueue",
     "extend",
+    "find_anyhow",
     "find_booking",
     "key_digest",
+    "let_queued_go",
     "list_shows",
+    "measure_queue",
     "open_show",
     "places_left",
     "prune_keys",
+    "prune_queue",
+    "refuse_unmade",
     "release_block",
     "release_due",
     "search_bookings",

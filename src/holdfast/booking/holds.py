@@ -167,13 +167,19 @@ async def claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: A
     return claimed
 
 
-async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: Asker) -> Claimed:
+async def on_offer(office: Office, show_id: ShowId) -> View:
+    """The view of a show that buyers may know of. Raises ShowNotFound, also for a draft."""
     view = await office.views.get(show_id)
     if view.show.status == "draft":
         # It may have gone on sale a moment ago, elsewhere. If not, nobody is to learn that it is there.
         view = await office.views.renewed(view)
         if view.show.status == "draft":
             raise catalog.ShowNotFound
+    return view
+
+
+async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: Asker) -> Claimed:
+    view = await on_offer(office, show_id)
     for attempt in range(TRIES_MAX):
         places, refusal = _resolved(view, request, attempt)
         if refusal is not None and asker.key is None:
@@ -196,12 +202,18 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
             case "stale" | "again":
                 view = await office.views.renewed(view)
             case "sold_out" if (
-                request.area is None and attempt + 1 < TRIES_MAX and _could_be_elsewhere(view, wish)
+                request.area is None and attempt + 1 < TRIES_MAX and could_be_elsewhere(view, wish)
             ):
                 view = await office.views.renewed(view)
             case _:
-                raise refusal or _refusal(view, decision)
+                raise refusal or refusal_of(view, decision)
     raise Busy("The show is changing too fast to offer seats.")
+
+
+def wished(view: View, request: ClaimRequest, asker: Asker, attempt: int = 0) -> tuple[Wish, Refusal | None]:
+    """The request as the database takes it, and the refusal that the view alone would give."""
+    places, refusal = _resolved(view, request, attempt)
+    return _wish(view, request, asker, places), refusal
 
 
 def _resolved(view: View, request: ClaimRequest, attempt: int) -> "tuple[_Places, Refusal | None]":
@@ -427,7 +439,8 @@ def _booking(view: View, wish: Wish, decision: Decision) -> Booking:
     )  # fmt: skip
 
 
-def _refusal(view: View, decision: Decision) -> Refusal:
+def refusal_of(view: View, decision: Decision) -> Refusal:
+    """What a decision against a claim is called."""
     match decision.outcome:
         case "sold_out":
             return SoldOut()
@@ -456,7 +469,7 @@ def _sale_window(show: "catalog.Show", now: datetime) -> Mapping[str, Any]:
     return {}
 
 
-def _could_be_elsewhere(view: View, wish: Wish) -> bool:
+def could_be_elsewhere(view: View, wish: Wish) -> bool:
     """Whether another seated area could take the party that found its area sold out."""
     others = [
         left for area, left in zip(view.plan.areas, view.left, strict=True)

@@ -220,3 +220,96 @@ on conflict (show_id, buyer) do update set places = y.places + excluded.places;
 -- name: announce_confirmed
 select announce($1, md5(b.booking_id::text || ':1')::uuid, 'booking.confirmed', booking_facts(b))
   from bookings b where b.show_id = $1 and b.booking_id = $2;
+
+-- name: queue_claim
+-- Puts a claim at the end of its show's queue, unless its key is known or the queue is as long as $10 says. One row: the
+-- booking that the key has made or queued, or the one that is queued now (with its `created_at`); none when the queue is
+-- full, or when an equal claim came in between. Locks the end of the queue, so that positions are seen in their order.
+with known as (
+  select * from (
+    select 1 as rank, booking_id, fingerprint from idempotency_keys where show_id = $1 and key = $5
+    union all
+    select 2, booking_id, fingerprint from queued_claims where show_id = $1 and key = $5) k
+   order by rank limit 1),
+place as (
+  insert into queues as q (show_id, last_position) select $1, 1 where not exists (select from known)
+  on conflict (show_id) do update set last_position = q.last_position + 1
+   where q.last_position - coalesce((select min(w.position) - 1 from queued_claims w
+                                      where w.show_id = $1 and w.reason is null), q.last_position) < $10
+  returning last_position),
+queued as (
+  insert into queued_claims (show_id, position, booking_id, organizer_id, reference, key, fingerprint, request, quantity,
+                             currency)
+  select $1, last_position, $2, $3, $4, $5, $6, $7, $8, $9 from place
+  on conflict (show_id, key) do nothing
+  returning booking_id, fingerprint, created_at)
+select booking_id, fingerprint, null::timestamptz as created_at from known
+union all select booking_id, fingerprint, created_at from queued;
+
+-- name: key_queued
+-- The claim that was queued under a key, while it is remembered here.
+select booking_id, fingerprint from queued_claims where show_id = $1 and key = $2;
+
+-- name: queued_claim
+-- A claim that waits, or that came to nothing.
+select *, clock_timestamp() as read_at from queued_claims where show_id = $1 and booking_id = $2;
+
+-- name: queued_claim_of_any_show
+-- One probe per show that has a queue, the newest show first.
+select c.*, clock_timestamp() as read_at from queues q
+ cross join lateral (select * from queued_claims where show_id = q.show_id and booking_id = $1 offset 0) c
+ order by q.show_id desc limit 1;
+
+-- name: shows_queued
+-- Shows with a claim that waits: hops from show to show through the index of waiting claims.
+with recursive hop as (
+  (select show_id from queued_claims where reason is null order by show_id limit 1)
+  union all
+  select n.show_id from hop cross join lateral (
+    select c.show_id from queued_claims c where c.reason is null and c.show_id > hop.show_id order by c.show_id limit 1) n)
+select show_id from hop;
+
+-- name: silence_bounded
+-- For the rest of this transaction: when its process says nothing for so long ('5s'), the server rolls it back.
+select set_config('idle_in_transaction_session_timeout', $1, true);
+
+-- name: claims_next
+-- The first claims of a show's queue, in order. Locks them: whoever comes second waits for the first, then finds what
+-- is left. No claim can turn up before one that is locked here, because the end of the queue is locked while it grows.
+select position, booking_id, reference, key, fingerprint, request from queued_claims
+ where show_id = $1 and reason is null order by position limit $2 for update;
+
+-- name: claims_granted
+-- Takes claims that are bookings now out of the queue. The caller has locked them.
+delete from queued_claims where show_id = $1 and position = any ($2::bigint[]);
+
+-- name: claims_refused
+-- Keeps the ends of claims, without the persons, and announces them. The caller has locked them. An end that points to a
+-- booking is no failure.
+with refused as (
+  update queued_claims c set reason = r.reason, made_as = r.made_as, request = c.request - 'customer',
+         ended_at = clock_timestamp()
+    from unnest($2::bigint[], $3::text[], $4::uuid[]) r(position, reason, made_as)
+   where c.show_id = $1 and c.position = r.position and c.reason is null
+  returning c.show_id, c.booking_id, c.organizer_id, c.reason, c.made_as)
+select announce(show_id, md5(booking_id::text || ':1')::uuid, 'booking.failed', jsonb_build_object(
+         'booking_id', booking_id, 'version', 1, 'organizer_id', organizer_id, 'reason', reason))
+  from refused where made_as is null;
+
+-- name: let_queued_go
+-- Ends a claim that still waits; no row when it has been decided. Waits for whoever is deciding it.
+update queued_claims set reason = 'released', request = request - 'customer', ended_at = clock_timestamp()
+ where show_id = $1 and booking_id = $2 and reason is null
+returning *, clock_timestamp() as read_at;
+
+-- name: prune_queue
+-- Forgets some claims that came to nothing long ago; short, so that no snapshot stays open for long.
+delete from queued_claims where reason is not null and ended_at <= (
+  select max(o.ended_at) from (
+    select ended_at from queued_claims
+     where reason is not null and ended_at <= now() - make_interval(hours => $1) order by ended_at limit 5000) o);
+
+-- name: queue_gauges
+-- How many claims wait, counted to at most $1, and for how long the first of them has.
+select count(*) as claims, coalesce(max(extract(epoch from clock_timestamp() - created_at)), 0)::float8 as oldest_seconds
+  from (select created_at from queued_claims where reason is null limit $1) w;

@@ -27,6 +27,7 @@ from holdfast.booking import (
     PaymentRequired,
     SeatsTaken,
     SoldOut,
+    StillQueued,
     TooManyPlaces,
     UnknownSeat,
 )
@@ -38,6 +39,7 @@ from holdfast.platform.http import (
     IDEMPOTENCY_KEY,
     Answer,
     Call,
+    HeaderParameter,
     Routes,
     Timestamp,
     created,
@@ -48,6 +50,11 @@ from holdfast.platform.pages import Limit, PageQuery, id_in, page_of
 
 # A key of an anonymous caller is all that keeps a stranger from its booking: 128 random bits are 22 letters of base64.
 ANONYMOUS_KEY_LENGTH_MIN = 22
+
+PREFER = HeaderParameter(
+    "Prefer",
+    "RFC 7240: with `respond-async` the claim is queued and answered 202; the booking then tells what became of it.",
+)
 
 routes = Routes(
     "bookings",
@@ -124,8 +131,8 @@ class BlocksJson(msgspec.Struct):
     "/v1/shows/{show_id}/bookings",
     who=accounts.VISITOR,
     body=ClaimRequest,
-    headers=(IDEMPOTENCY_KEY,),
-    answers={201: BookingJson},
+    headers=(IDEMPOTENCY_KEY, PREFER),
+    answers={201: BookingJson, 202: BookingJson},
     refusals=(
         ShowNotFound, SoldOut, NotTogether, SeatsTaken, NotOnSale, OrphanSeat, LimitReached, HoldLimit, UnknownSeat,
         TooManyPlaces, IdempotencyMismatch,
@@ -138,8 +145,13 @@ async def claim(call: Call[ClaimRequest]) -> Answer:
     Holds seats by name, a quantity, or the best available; all of them or none. The answer is a PENDING booking with
     the time that is left to confirm or pay it, or a CONFIRMED one when it is free and `confirm` is set. With the same
     Idempotency-Key the same booking is answered again, also after the show has sold out.
+
+    With `Prefer: respond-async` the claim is queued, and decided in the order of arrival: 202 with a QUEUED booking that
+    will be PENDING or CONFIRMED, or FAILED with the code of the refusal as its reason.
     """
     engine, show_id = call.state, ShowId(call.path["show_id"])
+    if b"prefer" in call.headers and _prefers_async(call):
+        return await _queued(call)
     claimed = await booking.claim(engine.office, show_id, call.body, _asker(call))
     view = await engine.office.views.get(show_id)
     answer = _json(claimed.booking, view, secret=engine.booking_secret(show_id, claimed.booking.booking_id))
@@ -171,7 +183,7 @@ async def list_bookings(call: Call[None]) -> BookingsJson:
     "/v1/shows/{show_id}/bookings/{booking_id}", who=Buyer("bookings.read"), answers={200: BookingJson}
 )
 async def read_booking(call: Call[None]) -> BookingJson:
-    """Read a booking."""
+    """Read a booking, or what became of one that was queued."""
     return await _shown(call, await _own_booking(call, "bookings.read", call.state.db))
 
 
@@ -179,12 +191,13 @@ async def read_booking(call: Call[None]) -> BookingJson:
     "/v1/shows/{show_id}/bookings/{booking_id}/extend",
     who=Buyer("bookings.write"),
     answers={200: BookingJson},
-    refusals=(HoldLimit, HoldExpired, BookingEnded),
+    refusals=(HoldLimit, HoldExpired, BookingEnded, StillQueued),
     once=True,
 )
 async def extend(call: Call[None], tx: Transaction) -> BookingJson:
     """Extend the hold, once, by 60 seconds."""
     found = await _own_booking(call, "bookings.write", tx)
+    booking.refuse_unmade(found)
     view = await call.state.office.views.get(found.show_id)
     return await _shown(call, await booking.extend(tx, view.show, found.booking_id))
 
@@ -193,12 +206,13 @@ async def extend(call: Call[None], tx: Transaction) -> BookingJson:
     "/v1/shows/{show_id}/bookings/{booking_id}/confirm",
     who=Buyer("bookings.write"),
     answers={200: BookingJson},
-    refusals=(HoldExpired, BookingEnded, PaymentRequired),
+    refusals=(HoldExpired, BookingEnded, PaymentRequired, StillQueued),
     once=True,
 )
 async def confirm(call: Call[None], tx: Transaction) -> BookingJson:
     """Confirm a free booking; staff confirm one whose price was taken elsewhere."""
     found = await _own_booking(call, "bookings.write", tx)
+    booking.refuse_unmade(found)
     settled = call.caller.principal is not None
     return await _shown(call, await booking.confirm(tx, found.show_id, found.booking_id, settled=settled))
 
@@ -211,11 +225,15 @@ async def confirm(call: Call[None], tx: Transaction) -> BookingJson:
     once=True,
 )
 async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
-    """Let a hold go at once, or cancel a booking.
+    """Let a hold or a queued claim go at once, or cancel a booking.
 
     Buyers cancel free bookings until the show begins; for others they ask the organizer.
     """
     found = await _own_booking(call, "bookings.write", tx)
+    if found.status == "QUEUED":
+        found = await booking.let_queued_go(tx, found)
+    if found.status == "FAILED":
+        return await _shown(call, found)
     office = call.state.office
     if call.caller.principal is not None:
         ended = await booking.cancel(
@@ -300,6 +318,24 @@ def _asker(call: Call[Any]) -> Asker:
     return Asker(booking.key_digest(scope, key), call.fingerprint())
 
 
+def _prefers_async(call: Call[Any]) -> bool:
+    preferences = (call.header("prefer") or "").split(",")
+    return any(each.partition(";")[0].strip().lower() == "respond-async" for each in preferences)
+
+
+async def _queued(call: Call[ClaimRequest]) -> Answer:
+    engine, show_id = call.state, ShowId(call.path["show_id"])
+    claimed = await booking.enqueue(engine.office, show_id, call.body, _asker(call))
+    booking_id = claimed.booking.booking_id
+    view = await engine.office.views.get(show_id)
+    shown = _json(claimed.booking, view, secret=engine.booking_secret(show_id, booking_id))
+    answer = created(shown, f"/v1/shows/{show_id}/bookings/{booking_id}")
+    if claimed.booking.status == "QUEUED":
+        answer.status = 202
+        answer.headers = (*answer.headers, (b"preference-applied", b"respond-async"))
+    return answer
+
+
 async def _own_booking(
     call: Call[Any], permission: accounts.Permission, db: Database | Transaction
 ) -> Booking:
@@ -308,7 +344,7 @@ async def _own_booking(
     caller: Caller = call.caller
     if caller.principal is None and not call.state.is_booking_secret(caller.secret, show_id, booking_id):
         raise BookingNotFound
-    found = await booking.booking_by_id(db, show_id, booking_id)
+    found = await booking.booking_or_queued(db, show_id, booking_id)
     if caller.principal is not None:
         accounts.require(caller.principal, permission, found.organizer_id, missing=BookingNotFound)
     return found

@@ -7,7 +7,7 @@ leaves them out). New programs use `/v1`, which has prices, secrets of bookings 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -32,7 +32,7 @@ from holdfast.booking import (
 )
 from holdfast.catalog import ShowNotFound, ShowSpec
 from holdfast.platform import clock
-from holdfast.platform.db import Transaction
+from holdfast.platform.db import Database, Transaction
 from holdfast.platform.errors import Conflict, Invalid, Refusal
 from holdfast.platform.http import (
     ANYONE,
@@ -71,6 +71,8 @@ class SeedUser(Who):
 
 SeatNumber = Annotated[int, Meta(ge=0, le=2**31 - 1)] | Annotated[str, Meta(min_length=1, max_length=150)]
 Status = Literal["PENDING", "CONFIRMED", "FAILED"]
+# What waits in the queue has no status of the documents' three; seed 002 calls it QUEUED.
+SeatsStatus = Literal["QUEUED", "PENDING", "CONFIRMED", "FAILED"]
 # The documents number their shows. Such a number is an id like another here, only that no show has it.
 AnyId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -143,8 +145,13 @@ class SeedBooking(msgspec.Struct):
     show_id: UUID
     user_email: str | None
     seat_numbers: list[int | str]
-    status: Status
+    status: SeatsStatus
     expires_at: Timestamp | None
+
+
+class SeedQueued(msgspec.Struct):
+    booking_id: UUID
+    message: str
 
 
 class SeedError(msgspec.Struct):
@@ -309,7 +316,7 @@ async def book(call: Call[SeedBookBody]) -> SeedBookAnswer:
     who=SeedUser("bookings.write"),
     body=SeedClaimBody,
     headers=(IDEMPOTENCY_KEY,),
-    answers={201: SeedBooking, 400: SeedError, 404: SeedError, 409: SeedConflict},
+    answers={201: SeedBooking, 202: SeedQueued, 400: SeedError, 404: SeedError, 409: SeedConflict},
     problems=_errors(),
     operation_id="seed_api_book",
     example={
@@ -317,15 +324,19 @@ async def book(call: Call[SeedBookBody]) -> SeedBookAnswer:
     },
 )  # fmt: skip
 async def claim_seats(call: Call[SeedClaimBody]) -> Answer:
-    """Hold seats by number or name, all or none; they are free again when nobody confirms in time (120 s)."""
+    """Hold seats by number or name, all or none; they are free again when nobody confirms in time (120 s).
+
+    With the setting `seed_queue` the answer is 202, and the booking tells what became of the claim.
+    """
     wanted, names = call.body, [str(number) for number in call.body.seat_numbers]
     view = await _show(call, wanted.show_id)
     if len(set(names)) != len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise Invalid(f"Seat {twice} is asked for twice.")
     request = ClaimRequest(seats=names, customer=Customer(email=wanted.user_email))
+    take = booking.enqueue if call.state.settings.seed_queue else booking.claim
     try:
-        claimed = await booking.claim(call.state.office, view.show.show_id, request, _asker(call))
+        claimed = await take(call.state.office, view.show.show_id, request, _asker(call))
     except SeatsTaken as refusal:
         sent = {
             view.plan.ordinal(name): number for name, number in zip(names, wanted.seat_numbers, strict=True)
@@ -337,6 +348,8 @@ async def claim_seats(call: Call[SeedClaimBody]) -> Answer:
             raise
         where = f"/v1/shows/{view.show.show_id}/bookings"
         raise Conflict(f"These seats have several prices. Say which with POST {where}.") from None
+    if claimed.booking.status == "QUEUED":
+        return Answer(202, SeedQueued(claimed.booking.booking_id, "Booking queued for processing"))
     answer = _booking(claimed.booking, view)
     answer.seat_numbers = wanted.seat_numbers
     return Answer(201, answer)
@@ -351,9 +364,8 @@ async def claim_seats(call: Call[SeedClaimBody]) -> Answer:
 )
 async def read_booking(call: Call[None]) -> SeedBooking:
     """Read a booking. The path names no show, so each show is asked for it in turn, the newest first."""
-    found = await booking.find_booking(call.state.db, BookingId(call.path["booking_id"]))
-    _refuse_strangers(call, found.organizer_id, BookingNotFound)
-    return _booking(found, await call.state.office.views.get(found.show_id))
+    found, asked = await _found(call, call.state.db)
+    return _booking(found, await call.state.office.views.get(found.show_id), asked)
 
 
 @routes.post(
@@ -366,8 +378,8 @@ async def read_booking(call: Call[None]) -> SeedBooking:
 )
 async def confirm(call: Call[None], tx: Transaction) -> SeedBooking:
     """Confirm a booking that costs nothing, before it expires."""
-    found = await booking.find_booking(tx, BookingId(call.path["booking_id"]))
-    _refuse_strangers(call, found.organizer_id, BookingNotFound)
+    found, _ = await _found(call, tx)
+    booking.refuse_unmade(found)
     view = await call.state.office.views.get(found.show_id)
     try:
         return _booking(await booking.confirm(tx, found.show_id, found.booking_id), view)
@@ -436,13 +448,22 @@ def _asker(call: Call[Any]) -> Asker:
     return Asker(booking.key_digest(scope, key), call.fingerprint())
 
 
-def _booking(found: Booking, view: View) -> SeedBooking:
-    status = _status(found)
+async def _found(call: Call[Any], db: Database | Transaction) -> tuple[Booking, Sequence[str]]:
+    """The booking that the path names, and the seats that it asked for where it was queued and has none."""
+    booking_id = BookingId(call.path["booking_id"])
+    found, asked = await booking.find_anyhow(db, booking_id)
+    _refuse_strangers(call, found.organizer_id, BookingNotFound)
+    return found, asked
+
+
+def _booking(found: Booking, view: View, asked: Sequence[str] = ()) -> SeedBooking:
+    status: SeatsStatus = "QUEUED" if found.status == "QUEUED" else _status(found)
     return SeedBooking(
         booking_id=found.booking_id,
         show_id=found.show_id,
         user_email=found.email,
-        seat_numbers=[_number(view.plan.name(seat)) for seat in found.seats],
+        seat_numbers=[_number(name) for name in map(view.plan.name, found.seats)]
+        or [_number(name) for name in asked],
         status=status,
         expires_at=_time(found.expires_at) if status == "PENDING" and found.expires_at else None,
     )

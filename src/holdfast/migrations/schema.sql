@@ -60,7 +60,7 @@ CREATE TABLE public.bookings (
     ended_at timestamp with time zone,
     CONSTRAINT bookings_quantity_check CHECK (((quantity >= 1) AND (quantity <= 1000000))),
     CONSTRAINT bookings_total_check CHECK ((total >= 0)),
-    CONSTRAINT legal_state CHECK ((((status = 'PENDING'::text) AND (reason IS NULL) AND (expires_at IS NOT NULL) AND (confirmed_at IS NULL) AND (ended_at IS NULL)) OR ((status = 'CONFIRMED'::text) AND (reason IS NULL) AND (confirmed_at IS NOT NULL) AND (ended_at IS NULL)) OR ((status = 'FAILED'::text) AND (reason = ANY (ARRAY['sold_out'::text, 'seats_taken'::text, 'expired'::text, 'released'::text, 'show_cancelled'::text])) AND (confirmed_at IS NULL) AND (ended_at IS NOT NULL)) OR ((status = 'CANCELLED'::text) AND (reason = ANY (ARRAY['by_buyer'::text, 'by_organizer'::text, 'show_cancelled'::text])) AND (confirmed_at IS NOT NULL) AND (ended_at IS NOT NULL)))),
+    CONSTRAINT legal_state CHECK ((((status = 'PENDING'::text) AND (reason IS NULL) AND (expires_at IS NOT NULL) AND (confirmed_at IS NULL) AND (ended_at IS NULL)) OR ((status = 'CONFIRMED'::text) AND (reason IS NULL) AND (confirmed_at IS NOT NULL) AND (ended_at IS NULL)) OR ((status = 'FAILED'::text) AND (reason = ANY (ARRAY['sold_out'::text, 'expired'::text, 'released'::text, 'show_cancelled'::text])) AND (confirmed_at IS NULL) AND (ended_at IS NOT NULL)) OR ((status = 'CANCELLED'::text) AND (reason = ANY (ARRAY['by_buyer'::text, 'by_organizer'::text, 'show_cancelled'::text])) AND (confirmed_at IS NOT NULL) AND (ended_at IS NOT NULL)))),
     CONSTRAINT places_match CHECK ((((cardinality(areas) = 0) OR (cardinality(areas) = quantity)) AND ((cardinality(seats) = 0) OR (cardinality(seats) = cardinality(areas))) AND (cardinality(tiers) = cardinality(areas)) AND (cardinality(amounts) = cardinality(areas))))
 )
 WITH (fillfactor='85');
@@ -157,6 +157,33 @@ CREATE TABLE public.people (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT people_email_check CHECK ((email = lower(email)))
 );
+
+CREATE TABLE public.queued_claims (
+    show_id uuid NOT NULL,
+    "position" bigint NOT NULL,
+    booking_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    reference text NOT NULL,
+    key bytea,
+    fingerprint bytea NOT NULL,
+    request jsonb NOT NULL,
+    quantity integer NOT NULL,
+    currency text NOT NULL,
+    reason text,
+    made_as uuid,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT legal_end CHECK ((((reason IS NULL) = (ended_at IS NULL)) AND ((reason IS NULL) OR (NOT (request ? 'customer'::text))) AND ((made_as IS NULL) OR (reason IS NOT NULL)))),
+    CONSTRAINT queued_claims_key_check CHECK ((length(key) = 16)),
+    CONSTRAINT queued_claims_quantity_check CHECK (((quantity >= 1) AND (quantity <= 1000000)))
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE public.queues (
+    show_id uuid NOT NULL,
+    last_position bigint NOT NULL
+)
+WITH (fillfactor='25', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
 
 CREATE TABLE public.seat_rows (
     show_id uuid NOT NULL,
@@ -305,6 +332,18 @@ ALTER TABLE ONLY public.people
 ALTER TABLE ONLY public.people
     ADD CONSTRAINT people_pkey PRIMARY KEY (person_id);
 
+ALTER TABLE ONLY public.queued_claims
+    ADD CONSTRAINT queued_claims_pkey PRIMARY KEY (show_id, "position");
+
+ALTER TABLE ONLY public.queued_claims
+    ADD CONSTRAINT queued_claims_show_id_booking_id_key UNIQUE (show_id, booking_id);
+
+ALTER TABLE ONLY public.queued_claims
+    ADD CONSTRAINT queued_claims_show_id_key_key UNIQUE (show_id, key);
+
+ALTER TABLE ONLY public.queues
+    ADD CONSTRAINT queues_pkey PRIMARY KEY (show_id);
+
 ALTER TABLE ONLY public.seat_rows
     ADD CONSTRAINT seat_rows_pkey PRIMARY KEY (show_id, area, row_number);
 
@@ -341,6 +380,10 @@ CREATE INDEX jobs_run_at ON public.jobs USING btree (run_at);
 CREATE INDEX layouts_venue ON public.layouts USING btree (venue_id, layout_id, layout_version DESC);
 
 CREATE INDEX members_person ON public.members USING btree (person_id);
+
+CREATE INDEX queued_claims_ended_at ON public.queued_claims USING btree (ended_at) WHERE (reason IS NOT NULL);
+
+CREATE INDEX queued_claims_waiting ON public.queued_claims USING btree (show_id, "position") WHERE (reason IS NULL);
 
 CREATE INDEX shows_organizer ON public.shows USING btree (organizer_id, start_time, show_id);
 

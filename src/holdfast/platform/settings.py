@@ -58,6 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["open", "staff", "off"],
         Meta(description="Who may use /book and the other routes of the seeds."),
     ] = "staff"
+    seed_queue: Annotated[
+        bool, Meta(description="POST /api/bookings queues and answers 202 instead of deciding at once.")
+    ] = False
 
     # The database
     pool_max: Annotated[int, Meta(ge=2, le=500, description="Connections per process.")] = 20
@@ -91,6 +94,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     claim_seconds: Annotated[
         float, Meta(gt=0, le=60, description="The longest a claim waits for its answer.")
     ] = 5.0
+    queue_max: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="Claims of one show that may be queued (202); over it: 503."),
+    ] = 10_000
     sweep_seconds: Annotated[
         float, Meta(gt=0, le=60, description="Time between two sweeps of overdue holds.")
     ] = 1.0
