@@ -183,6 +183,17 @@ async def test_a_block_is_released_when_its_time_has_come(
     assert (await _claim(client, show, seats=["B-1"])).json()["code"] == "seats_taken"
 
 
+async def test_a_block_that_cannot_be_released_holds_up_no_other(
+    client: httpx.AsyncClient, owner: httpx.AsyncClient, engine: Engine, show: Show, a_show: MakeShow
+) -> None:
+    broken = await a_show()
+    await _block(owner, broken, seats=["1"], release_at="2019-01-01T00:00:00+00:00")
+    await _block(owner, show, seats=["B-2"], release_at="2020-01-01T00:00:00+00:00")
+    await engine.db.execute("update stock set blocked = 0 where show_id = $1", broken["id"])
+    assert await booking.release_due(engine.office) == 1
+    assert (await _claim(client, show, seats=["B-2"])).status_code == 201
+
+
 async def test_blocks_are_for_those_who_sell(
     client: httpx.AsyncClient, owner: httpx.AsyncClient, engine: Engine, show: Show
 ) -> None:

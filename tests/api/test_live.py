@@ -125,6 +125,10 @@ async def claim(client: httpx.AsyncClient, show: dict[str, Any], *seats: int) ->
     assert answer.status_code == 201, answer.text
 
 
+def _signed(member: httpx.AsyncClient) -> dict[str, str]:
+    return {"Authorization": member.headers["Authorization"]}
+
+
 def id_of(show: dict[str, Any]) -> ShowId:
     return ShowId(UUID(show["id"]))
 
@@ -377,11 +381,35 @@ async def test_a_draft_is_for_its_organizer_alone(
     draft = await a_show(status="draft")
     url = f"/v1/shows/{draft['id']}/live"
     assert (await web.get(url)).json()["code"] == "show_not_found"
-    own = {"Authorization": owner.headers["Authorization"]}
-    async with web.stream("GET", url, headers=own) as answer:
+    async with web.stream("GET", url, headers=_signed(owner)) as answer:
         assert (await Stream(answer).next()).kind == "availability"
     nowhere = await web.get(f"/v1/shows/{UUID(int=7)}/live")
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "show_not_found")
+
+
+async def test_who_watches_a_show_that_is_hidden_again_watches_no_more(
+    web: httpx.AsyncClient, owner: httpx.AsyncClient, open_another: Opens, a_show: Any
+) -> None:
+    show = await a_show(status="scheduled")
+    async with (
+        open_another() as other,
+        client_of(other, **_signed(owner)) as elsewhere,
+        watching(web, show) as stream,
+    ):
+        await stream.next()
+        url = f"/v1/shows/{show['id']}"
+        assert (await elsewhere.patch(url, json={"name": "Othello"})).status_code == 200
+        block = {"seats": ["10"], "reason": "press"}
+        assert (await elsewhere.post(f"{url}/blocks", json=block)).status_code == 201
+        assert (await stream.next()).data["taken"] == [9]
+        assert (await elsewhere.patch(url, json={"status": "draft"})).status_code == 200
+        assert await stream.raw() is None
+        async with web.stream("GET", f"{url}/live", headers=_signed(owner)) as answer:
+            own = Stream(answer)
+            await own.next()
+            assert (await elsewhere.patch(url, json={"name": "Lear"})).status_code == 200
+            assert (await elsewhere.post(f"{url}/blocks", json=block | {"seats": ["9"]})).status_code == 201
+            assert (await own.next()).data["taken"] == [8]
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ _UNSOUND = {
     "buyer whose held seconds are miscounted": """
       with spent as (
         select b.show_id, b.buyer,
-               sum(ceil(extract(epoch from least(b.ended_at, b.expires_at) - b.created_at))) as seconds
+               sum(greatest(0, ceil(extract(epoch from least(b.ended_at, b.expires_at) - b.created_at)))) as seconds
           from bookings b where b.buyer is not null and b.status = 'FAILED' and b.expires_at is not null
          group by b.show_id, b.buyer)
       select format('%s of %s: %s s, not %s', encode(buyer, 'hex'), show_id, coalesce(y.held_seconds, 0),

@@ -198,6 +198,17 @@ async def test_holding_without_buying_ends(engine: Engine, database_url: str) ->
     assert 59 < (await _claim(engine, show, None, quantity=1)).seconds_left <= 60
 
 
+async def test_a_hold_from_before_the_clock_was_put_back_can_be_let_go(
+    engine: Engine, database_url: str
+) -> None:
+    show = await open_show(engine, areas=FLOOR)
+    made = await _claim(engine, show, quantity=1)
+    await _aged(engine, made, -60)
+    await _let_go(engine, made)
+    assert await engine.db.value("select held_seconds from buyers") == 0
+    assert await checker.violations(database_url) == []
+
+
 async def test_an_extension_stays_within_what_a_buyer_may_hold_in_all(engine: Engine) -> None:
     show_id = await open_show(engine, areas=FLOOR, hold_seconds=60, hold_seconds_max=200)
     show = (await engine.office.views.get(show_id)).show

@@ -189,6 +189,19 @@ async def test_an_answer_that_does_not_come_in_time(
     assert await checker.violations(database_url, [promise_of(again)], all_promised=True) == []
 
 
+async def test_a_claim_that_meets_others_too_often_is_told_to_come_back(
+    engine: Engine, database_url: str, open_another: Callable[..., Any]
+) -> None:
+    show = await _show(engine)
+    await engine.db.execute(
+        "do $$ begin execute format('alter database %I set lock_timeout = 20', current_database()); end $$"
+    )
+    async with open_another() as crowded, held_head(database_url, show):
+        with pytest.raises(Busy):
+            await _ask(crowded, show)
+    assert await _bookings(engine) == 0
+
+
 async def test_a_connection_that_is_lost_in_mid_batch(engine: Engine, database_url: str) -> None:
     """Nobody is told of a booking that is not there, and the next claim finds a new connection."""
     show, keys = await _show(engine), [new_id().bytes for _ in range(5)]

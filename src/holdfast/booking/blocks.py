@@ -14,11 +14,13 @@ from holdfast import catalog
 from holdfast.booking.holds import SeatsTaken, SoldOut, UnknownSeat
 from holdfast.booking.office import Office
 from holdfast.booking.view import Change, View
+from holdfast.platform import telemetry
 from holdfast.platform.db import Database, Record, Transaction, load_queries
-from holdfast.platform.errors import Invalid, NotFound
+from holdfast.platform.errors import Busy, Invalid, NotFound
 from holdfast.platform.ids import BlockId, PersonId, ShowId, new_id
 
 sql = load_queries(__file__)
+log = telemetry.log("booking")
 
 
 class BlockNotFound(NotFound):
@@ -104,15 +106,23 @@ async def blocks_of(db: Database, show_id: ShowId, after: UUID, limit: int) -> l
 
 
 async def release_due(office: Office) -> int:
-    """Releases the blocks whose time has come, each in a transaction of its own; how many."""
-    due = await office.db.rows(sql.blocks_due)
-    for row in due:
-        async with office.db.transaction() as tx:
-            try:
+    """Releases the blocks whose time has come, each in a transaction of its own; how many.
+
+    A block that cannot be released is logged and holds up no other. Raises Busy when the database is away.
+    """
+    released = 0
+    for row in await office.db.rows(sql.blocks_due):
+        try:
+            async with office.db.transaction() as tx:
                 await release_block(tx, office, row["show_id"], row["block_id"])
-            except BlockNotFound:
-                continue  # Somebody else was quicker.
-    return len(due)
+            released += 1
+        except BlockNotFound:
+            continue  # Somebody else was quicker.
+        except Busy:
+            raise
+        except Exception:
+            log.exception("block not released", show_id=str(row["show_id"]), block_id=str(row["block_id"]))
+    return released
 
 
 def _resolved(view: View, spec: BlockSpec) -> tuple[list[int], int | None, int]:

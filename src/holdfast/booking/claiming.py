@@ -32,6 +32,7 @@ LOOK_UPS_MAX = 5
 LOOK_UP_SECONDS = 0.2
 
 _NO_ANSWER = "No answer in time. Ask again with the same Idempotency-Key."
+_CROWDED = "Too many want this show at once."
 
 
 class Wish(
@@ -204,7 +205,7 @@ class Claimer:
         except Exception as error:
             if len(batch) == 1:
                 log.exception("claim failed", show_id=str(batch[0].show_id))
-                self._answer(batch[0], error)
+                self._answer(batch[0], Busy(_CROWDED) if isinstance(error, Contention) else error)
                 return
             log.warning("batch failed, trying one by one", claims=len(batch), error=repr(error))
             for wish in batch:

@@ -1,9 +1,11 @@
 -- The functions that change who holds a place. Applied again whenever this file changes; a changed signature gets a new
 -- name, and the old one goes a release later.
 --
--- ORDER OF LOCKS, in every one of them: the show's row in show_heads, then stock, then bookings, then buyers. Confirming
--- and extending a live hold lock their booking alone. Whoever holds a head may wait for nothing but a booking, and only
--- cancel_booking does; the sweep skips bookings that somebody is working on. So nobody can wait in a circle.
+-- ORDER OF LOCKS: the show's row in show_heads comes first, and of several shows' rows the smallest id. What changes with a
+-- show's inventory (claims, stock, buyers, keys, blocks) is written by whoever holds its head and by nobody else, so its
+-- own order does not matter. Bookings alone are locked without the head as well: confirming and extending a live hold lock
+-- one booking, and then wait for nothing. cancel_booking holds the head while it waits for a booking; fail_overdue skips
+-- those that somebody is working on. So nobody can wait in a circle.
 --
 -- The clock is read after the lock is held: a deadline that passed while waiting has passed.
 
@@ -106,7 +108,8 @@ end $$;
 -- outcomes[i] is pending, confirmed, replayed, mismatch, stale, not_on_sale, sold_out, not_together, seats_taken,
 -- limit_reached, hold_limit, again or show_not_found. seats_out[seats_from[i] + 1 ...] (seats_count[i] of them) are the
 -- seats that were given, or those that were taken. booking_ids[i] differs from p_booking[i] for a replay. left_over is
--- what each area still has, expired counts the overdue holds that were failed on the way. The order of checks is a promise: a retry of a success never hears anything but success.
+-- what each area still has, expired counts the overdue holds that were failed on the way. The order of checks is a
+-- promise: a retry of a success never hears anything but success.
 create or replace function claim(
   p_show_id uuid, p_terms int, p_fact_id uuid, p_organizer uuid, p_currency text, p_hold_seconds int,
   p_hold_seconds_max int, p_buyer_max int,
@@ -478,7 +481,8 @@ begin
     if v_booking.buyer is not null then
       insert into buyers as y (show_id, buyer, held_seconds)
       values (p_show_id, v_booking.buyer,
-              ceil(extract(epoch from least(v_now, v_booking.expires_at) - v_booking.created_at))::int)
+              -- A clock that was put back meanwhile makes no hold shorter than nothing.
+              greatest(0, ceil(extract(epoch from least(v_now, v_booking.expires_at) - v_booking.created_at)))::int)
       on conflict (show_id, buyer) do update set held_seconds = y.held_seconds + excluded.held_seconds;
     end if;
   else

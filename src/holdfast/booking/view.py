@@ -225,13 +225,15 @@ class View:
         return not self._order.is_stuck()
 
 
-# Hears each change of a show that it watches, in order; a View: changes were missed, and this is how the show stands.
+# Hears each change of a show that it watches, in order; a View: changes were missed, or the show has become a draft, and
+# this is how it stands.
 Watcher = Callable[[Change | View], None]
 
 
 @dataclass(slots=True, eq=False)
 class _Watched:
     order: _Order
+    terms: int
     watchers: set[Watcher] = field(default_factory=set)
     owed: int | None = None
 
@@ -305,7 +307,7 @@ class Views:
         It is called in the middle of a claim's answer, so it must be quick and must not raise.
         """
         show_id = view.show.show_id
-        watched = self._watched.setdefault(show_id, _Watched(_Order(view.revision)))
+        watched = self._watched.setdefault(show_id, _Watched(_Order(view.revision), view.show.version))
         watched.watchers.add(watcher)
 
         def stop() -> None:
@@ -353,7 +355,7 @@ class Views:
         """
         asked = clock.monotonic()
         heads = {row["show_id"]: row for row in await self._db.rows(sql.heads, shows)}
-        lost = []
+        lost, edited = [], []
         for show_id in shows:
             view, watched, head = self._views.get(show_id), self._watched.get(show_id), heads.get(show_id)
             if head is None:
@@ -367,14 +369,15 @@ class Views:
                 elif view.owed is None:
                     view.checked_at = max(view.checked_at, asked)
             # Only regular looks count, for two that are close together would see the same change on its way.
-            if (
-                watched is not None
-                and patient
-                and _is_behind(watched, watched.order.revision, head["revision"], patient=True)
-            ):
-                lost.append((show_id, head["revision"]))
+            if watched is not None and patient:
+                if _is_behind(watched, watched.order.revision, head["revision"], patient=True):
+                    lost.append((show_id, head["revision"]))
+                if watched.terms != head["terms"]:
+                    edited.append(show_id)
         for start in range(0, len(lost), LOADS_AT_ONCE):
             await asyncio.gather(*(self._catch_up(*pair) for pair in lost[start : start + LOADS_AT_ONCE]))
+        for show_id in edited:
+            await self._tell_if_hidden(show_id)
 
     async def _catch_up(self, show_id: ShowId, revision: int) -> None:
         view = self._views.get(show_id)
@@ -389,6 +392,17 @@ class Views:
         if watched is not None and watched.order.revision < view.revision:
             ready = watched.order.skip_to(view.revision)
             watched.tell([view, *ready])
+
+    async def _tell_if_hidden(self, show_id: ShowId) -> None:
+        try:
+            view = self._views.get(show_id) or await self._load(show_id)
+        except Refusal:
+            return  # The next look tries again.
+        watched = self._watched.get(show_id)
+        if watched is not None:
+            watched.terms = view.show.version
+            if view.show.status == "draft":
+                watched.tell([view])
 
     async def _load(self, show_id: ShowId) -> View:
         loading = self._loading.get(show_id)

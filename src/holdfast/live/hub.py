@@ -223,6 +223,10 @@ class _Feed:
         # Runs inside the answer to a claim: it notes, and leaves the telling to the tick.
         if isinstance(news, View):
             self._lost = True
+            if news.show.status == "draft":
+                # Not everybody may see one: whoever may will join again.
+                for viewer in self.viewers:
+                    viewer.end()
         else:
             for seat in news.freed:
                 self._seats[seat] = False

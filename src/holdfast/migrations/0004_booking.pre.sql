@@ -67,7 +67,7 @@ create table bookings (
   constraint legal_state check (
     (status = 'PENDING' and reason is null and expires_at is not null and confirmed_at is null and ended_at is null)
     or (status = 'CONFIRMED' and reason is null and confirmed_at is not null and ended_at is null)
-    or (status = 'FAILED' and reason in ('sold_out', 'seats_taken', 'expired', 'released', 'show_cancelled')
+    or (status = 'FAILED' and reason in ('sold_out', 'expired', 'released', 'show_cancelled')
         and confirmed_at is null and ended_at is not null)
     or (status = 'CANCELLED' and reason in ('by_buyer', 'by_organizer', 'show_cancelled')
         and confirmed_at is not null and ended_at is not null)),
