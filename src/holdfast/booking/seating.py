@@ -35,6 +35,10 @@ SPLIT_SCAN_MAX = 200
 SPLIT_CELL = 1.5
 SPLIT_REACH_MAX = 40
 
+# The seats of a zone by their distance are cut into so many bands at the most, of so many seats at least.
+BANDS_MAX = 64
+BAND_SEATS_MIN = 64
+
 Relaxed = Literal["orphan", "split"]
 T = TypeVar("T")
 
@@ -46,12 +50,13 @@ class Offer(NamedTuple):
     relaxed: Relaxed | None
 
 
-class _Run(NamedTuple):
-    """Neighbouring seats between two aisles: the distance of the nearest one, local first seat, seats."""
+class _Band(NamedTuple):
+    """Seats that are about equally far away: a bit for each, to see at once that none of them is free, and the seats
+    themselves, nearest first.
+    """
 
-    nearest: float
-    first: int
-    seats: int
+    bits: int
+    seats: "array[int]"
 
 
 class _Free(NamedTuple):
@@ -73,19 +78,23 @@ class _Zone:
         self.xs = array("d", xs)
         self.ys = array("d", ys)
         distances = [hypot(x, y) for x, y in zip(xs, ys, strict=True)]
+        self.distances = array("d", distances)
         self.sums = array("d", accumulate(distances, initial=0.0))
-        self.runs: list[_Run] = []
+        self.nearest = min(distances)
+        self.runs = runs
         # Bit i says that seat i + 1 is the neighbour of seat i.
         links = bytearray((self.seats + 8) // 8)
+        # The widest step from a seat to its neighbour.
+        self.step = 0.0
         for ordinal, seats in runs:
             begin = ordinal - first
-            # A tenth of a millimetre less, for `distance` rounds: the bound must hold for it too.
-            nearest = round(min(distances[begin : begin + seats]), 4) - 1e-4
-            self.runs.append(_Run(nearest, begin, seats))
             for i in range(begin, begin + seats - 1):
                 links[i >> 3] |= 1 << (i & 7)
+                self.step = max(self.step, hypot(xs[i + 1] - xs[i], ys[i + 1] - ys[i]))
         self.links = int.from_bytes(links, "little")
-        self.runs.sort()
+        order = array("L", sorted(range(self.seats), key=distances.__getitem__))
+        size = max(BAND_SEATS_MIN, -(-self.seats // BANDS_MAX))
+        self.bands = [_band(order[at : at + size], self.seats) for at in range(0, self.seats, size)]
         self.cells: dict[tuple[int, int], list[int]] | None = None
 
     def free(self, taken: bytes | bytearray) -> int:
@@ -112,26 +121,24 @@ class _Zone:
     def ranked(self, starts: int, n: int) -> Iterator[tuple[float, int]]:
         """The (mean distance, first seat) of the pieces of n seats that begin at `starts`, best first.
 
-        Runs are opened in the order of their nearest seat, which no piece of theirs can undercut, so that a
-        request in an empty house looks at a few rows only.
+        Seats are looked at from the nearest outwards. The mean distance of a piece differs from the distance of its
+        first seat by half of its length at the most, so that what is nearer than that is settled.
         """
         if not starts:
             return
         bits = starts.to_bytes((self.seats + 7) // 8, "little")
+        # A tenth of a millimetre more, for `distance` rounds.
+        slack = self.step * (n - 1) / 2 + 1e-4
         heap: list[tuple[float, int]] = []
-        for nearest, at, seats in self.runs:
-            # A run shares its first and last byte with others, so this is where most of them end, not all.
-            here = int.from_bytes(bits[at >> 3 : (at + seats + 7) >> 3], "little")
-            if not here:
+        for band in self.bands:
+            if not starts & band.bits:
                 continue
-            while heap and heap[0][0] < nearest:
-                yield heappop(heap)
-            here = here >> (at & 7) & ((1 << seats) - 1)
-            while here:
-                lowest = here & -here
-                start = at + lowest.bit_length() - 1
-                heappush(heap, (self.distance(start, n), start))
-                here ^= lowest
+            for start in band.seats:
+                if bits[start >> 3] >> (start & 7) & 1:
+                    nearest = self.distances[start] - slack
+                    while heap and heap[0][0] < nearest:
+                        yield heappop(heap)
+                    heappush(heap, (self.distance(start, n), start))
         while heap:
             yield heappop(heap)
 
@@ -181,6 +188,13 @@ class _Zone:
                 cells.setdefault(at, []).append(seat)
             self.cells = cells
         return self.cells
+
+
+def _band(seats: "array[int]", of: int) -> _Band:
+    bits = bytearray((of + 7) // 8)
+    for seat in seats:
+        bits[seat >> 3] |= 1 << (seat & 7)
+    return _Band(int.from_bytes(bits, "little"), seats)
 
 
 class Seating:
@@ -264,7 +278,7 @@ class Seating:
         self, area: int | None, n: int, taken: bytes | bytearray, allow_orphan: bool, limit: int, spread: int
     ) -> list[Offer]:
         """Seats apart, in one area if any area has them."""
-        zones = sorted(self._zones.values(), key=lambda zone: zone.runs[0].nearest)
+        zones = sorted(self._zones.values(), key=lambda zone: zone.nearest)
         if area is not None:
             zones = [self._zones[area]]
         budget = max(SPLIT_BEGINNINGS_MIN, SPLIT_SEATS_MAX // n)
@@ -330,7 +344,7 @@ class Seating:
             zones = list(self._zones.values())
             self._whole = _Zone(
                 0,
-                sorted((zone.first + run.first, run.seats) for zone in zones for run in zone.runs),
+                [run for zone in zones for run in zone.runs],
                 [x for zone in zones for x in zone.xs],
                 [y for zone in zones for y in zone.ys],
             )
