@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tests.simulation.faults import Redis
 from tests.simulation.history import History, load
 from tests.simulation.judge import judge
 from tests.simulation.prove import NotSettled, Plan, run
@@ -28,11 +29,12 @@ LINE_SECONDS = 15.0
 
 
 class Strategy(StrEnum):
-    """Those that need nothing but PostgreSQL."""
+    """`redis_lock` needs a redis-server on the PATH."""
 
     batched = "batched"
     row_lock = "row_lock"
     optimistic = "optimistic"
+    redis_lock = "redis_lock"
 
 
 out = Console(highlight=False, soft_wrap=True)
@@ -65,6 +67,8 @@ def prove(
     if judge_only is not None:
         history, path = _loaded(judge_only), judge_only
     else:
+        if strategy is Strategy.redis_lock and not Redis.installed():
+            raise typer.BadParameter("redis_lock needs redis-server, which is not installed.")
         plan = Plan(secrets.randbelow(1_000_000) if seed is None else seed, clients, minutes * 60, strategy)
         out.print(f"Seed {plan.seed}, {clients} clients, {minutes:g} minutes.")
         history = _run(plan)

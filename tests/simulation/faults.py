@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,20 +36,29 @@ PROCESS_FAULTS = {
     "stop worker": 2,
     "clock of an api": 1,
     "disk full": 1,
+    "kill redis": 2,
+    "empty redis": 2,
 }
 STOP_SECONDS = (1.0, 8.0)
 LONG_STOP_SECONDS = 60.0
 DISK_FULL_SECONDS = (0.5, 3.0)
 CLOCK_OFF_SECONDS = 3600
 CLOCKS = Path(__file__).with_name("clocks")
+# Between the product and PostgreSQL, of the round trips: a claim is one, so that the middle is before or after its commit.
+DATABASE_FAULTS = {"cut before the server": 1, "cut in the middle": 1, "cut after the answer": 1}
+LOOK_SECONDS = 0.2
+REDIS_AWAY_SECONDS = (0.2, 3.0)
 DISK_MEGABYTES = 512
 
 
 class Wire:
-    """A TCP proxy in front of some servers, that loses what it is told to lose. `port` is where clients connect.
+    """A proxy in front of a server, that loses what it is told to lose. `port` is where clients connect, if not to a socket.
 
-    A client sends one request at a time, so what comes first after an answer begins the next request.
+    `targets` are the server's ports. A client sends one request at a time, so what comes first after an answer begins
+    the next request.
     """
+
+    _label = ""
 
     def __init__(
         self,
@@ -73,15 +84,11 @@ class Wire:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
-
-    def heal(self) -> None:
-        """From now on everything passes."""
-        self._fates, self._weights = ["pass"], [1]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._carry(reader, writer))
@@ -91,8 +98,7 @@ class Wire:
     async def _carry(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         to_server: asyncio.StreamWriter | None = None
         try:
-            target = self._random.choice(self._targets)
-            from_server, to_server = await asyncio.open_connection("127.0.0.1", target)
+            from_server, to_server = await self._connected()
             ways = _Ways(self, from_client, to_client, from_server, to_server)
             both = [asyncio.create_task(ways.forth()), asyncio.create_task(ways.back())]
             try:
@@ -107,12 +113,63 @@ class Wire:
             for writer in filter(None, (to_client, to_server)):
                 writer.transport.abort()
 
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self._random.choice(self._targets))
+
     def draw(self) -> tuple[str, float]:
         """What becomes of the next request, and how long its answer is delayed."""
         [fate] = self._random.choices(self._fates, self._weights)
         if fate != "pass":
-            self._history.fault(fate)
+            self._history.fault(self._label + fate)
         return fate, self._random.uniform(0.05, DELAY_SECONDS_MAX) if fate == "answer delayed" else 0.0
+
+
+class DatabaseWire(Wire):
+    """The same between the product and its PostgreSQL: it takes the place of the server's socket, whose name changes.
+
+    A server that starts again makes its socket anew; it is taken again within LOOK_SECONDS.
+    """
+
+    _label = "database: "
+
+    def __init__(self, history: History, path: Path, random: Random) -> None:
+        super().__init__(history, [], random, faults=DATABASE_FAULTS)
+        self._socket = path
+        self._behind = path.with_name(".behind")
+        self._ours = 0
+        self._looking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._take()
+        self._looking = asyncio.create_task(self._look())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        assert self._looking is not None
+        self._looking.cancel()
+        await asyncio.gather(self._looking, return_exceptions=True)
+        with contextlib.suppress(OSError):
+            if self._socket.stat().st_ino == self._ours:
+                self._behind.replace(self._socket)
+        await super().__aexit__(*error)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(OSError):  # The server is on its way up or down.
+                if self._socket.stat().st_ino != self._ours:
+                    await self._take()
+
+    async def _take(self) -> None:
+        self._socket.replace(self._behind)
+        if self._server is not None:
+            self._server.close()
+        self._server = await asyncio.start_unix_server(self._accept, self._socket)
+        self._socket.chmod(0o777)
+        self._ours = self._socket.stat().st_ino
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(self._behind)
 
 
 class _Ways:
@@ -212,6 +269,41 @@ class SmallDisk:
         self._ballast.unlink(missing_ok=True)
 
 
+class Redis:
+    """A redis-server on a socket in a folder, which keeps nothing when it is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._socket = folder / "redis.sock"
+        self.url = f"unix://{self._socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def installed() -> bool:
+        return shutil.which("redis-server") is not None
+
+    def __enter__(self) -> Self:
+        command = ["redis-server", "--port", "0", "--unixsocket", str(self._socket), "--save", ""]
+        self._process = subprocess.Popen(
+            command, cwd=self._folder, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """It is killed, and everything that it knew is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def flush(self) -> None:
+        """It forgets everything, and goes on. Raises OSError."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1.0)
+            connection.connect(str(self._socket))
+            connection.sendall(b"FLUSHALL\r\n")
+            connection.recv(64)
+
+
 class Chaos:
     """Breaks processes of an `up`, one after the other, with pauses between `pause` seconds.
 
@@ -227,6 +319,7 @@ class Chaos:
         pause: tuple[float, float],
         clock: Path,
         disk: SmallDisk | None,
+        redis: Redis | None,
     ) -> None:
         self._history = history
         self._start = start
@@ -235,11 +328,12 @@ class Chaos:
         self._pause = pause
         self._clock = clock
         self._disk = disk
+        self._redis = redis
         self._stopped: list[psutil.Process] = []
         self._resuming: set[asyncio.Task[None]] = set()
-        self._faults = {
-            kind: weight for kind, weight in PROCESS_FAULTS.items() if disk or kind != "disk full"
-        }
+        left_out = set() if disk else {"disk full"}
+        left_out |= set() if redis else {"kill redis", "empty redis"}
+        self._faults = {kind: weight for kind, weight in PROCESS_FAULTS.items() if kind not in left_out}
 
     async def run(self) -> None:
         """Goes on until it is cancelled; everything that was stopped then goes on."""
@@ -277,6 +371,17 @@ class Chaos:
             finally:
                 await filling
                 self._disk.empty()
+        elif self._redis is not None and kind == "kill redis":
+            self._history.fault(kind)
+            self._redis.__exit__()
+            try:
+                await asyncio.sleep(self._random.uniform(*REDIS_AWAY_SECONDS))
+            finally:
+                self._redis.__enter__()
+        elif self._redis is not None and kind == "empty redis":
+            self._history.fault(kind)
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._redis.flush)
         elif not victims:
             return  # It is on its way back from the last time.
         elif kind == "stop worker":

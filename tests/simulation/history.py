@@ -65,6 +65,7 @@ class Beginning(msgspec.Struct, kw_only=True, tag_field="is", tag="beginning"):
     seed: int
     clients: int
     wall: float
+    strategy: str = "batched"
 
 
 class End(msgspec.Struct, kw_only=True, tag_field="is", tag="end"):
@@ -86,9 +87,9 @@ _SAVE_AT_ONCE = 1000
 class History:
     """The record of one run."""
 
-    def __init__(self, seed: int = 0, clients: int = 0) -> None:
+    def __init__(self, seed: int = 0, clients: int = 0, strategy: str = "batched") -> None:
         self._began = time.monotonic()
-        self.beginning = Beginning(seed=seed, clients=clients, wall=time.time())
+        self.beginning = Beginning(seed=seed, clients=clients, wall=time.time(), strategy=strategy)
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.tables: dict[str, list[dict[str, Any]]] = {}
@@ -191,6 +192,9 @@ _TABLES = {
     "waiting": "select show_id::text as show, fact_id::text as id, kind, created_at from outbox",
     "clock": "select clock_timestamp() as now, (select deadlocks from pg_stat_database where datname = current_database())",
 }
+_END_SESSIONS = """
+select pg_terminate_backend(pid) from pg_stat_activity
+ where backend_type = 'client backend' and pid <> pg_backend_pid()"""
 _OVERDUE = "select count(*) from bookings where status = 'PENDING' and expires_at <= clock_timestamp()"
 
 
@@ -199,6 +203,15 @@ async def record_facts(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(_RECORDING)
+    finally:
+        await connection.close()
+
+
+async def end_sessions(database_url: str) -> None:
+    """Whoever is connected connects anew."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(_END_SESSIONS)
     finally:
         await connection.close()
 

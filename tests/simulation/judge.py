@@ -15,6 +15,7 @@ from tests.simulation.ending import Ending
 from tests.simulation.history import Call, History
 from tests.simulation.model import (
     EXTENSION_SECONDS,
+    LINGER_SECONDS,
     TOLERANCE,
     Booking,
     Holder,
@@ -29,6 +30,8 @@ STALE_SECONDS = 5.0
 # Who asks for the best seats of the house and names no area is answered by the view of one process alone when that finds
 # nothing, or finds what others are just taking. Such refusals are judged when nothing has changed for so long.
 VIEW_SECONDS = 1.5
+# A lock in Redis that nobody gave back ends after this time, and the call whose caller has gone may take it late.
+LOCK_SECONDS = 30.0 + LINGER_SECONDS
 # Answers that say that nothing was done.
 _NO_EFFECT = frozenset({"unauthenticated", "busy"})
 
@@ -82,7 +85,11 @@ class _Judge:
         return self.found
 
     def wrong(self, rule: str, says: str, calls: Iterable[Call], *holders: Holder) -> None:
-        shown = {id(c): c for c in [*calls, *(c for h in holders for c in h.calls)]}
+        calls = list(calls)
+        # What came later cannot be the reason of an answer.
+        until = max((c.end for c in calls), default=inf)
+        calls += [c for h in holders for c in h.calls if c.start <= until]
+        shown = {id(c): c for c in calls}
         self.found.append(Violation(rule, says, list(shown.values())))
 
     def window(self, call: Call) -> tuple[float, float]:
@@ -150,17 +157,28 @@ class _Judge:
         named, asked = call.answer["seats"], call.body.get("seats", [])
         if not named or not set(named) <= set(asked):
             self.wrong("seat", "refused for seats that were not asked for", [call])
+        locked = self.history.beginning.strategy == "redis_lock" and call.do == "claim"
         for seat in asked:
             holders = [
                 h for h in self.model.by_seat.get((call.show, seat), []) if h.key != call.key or not call.key
             ]
-            if seat in named and not any(self._in_the_way(h, lo, hi) for h in holders):
-                near = sorted(holders, key=lambda h: abs(h.born.lo - lo))[:4]
-                self.wrong("seat", f"{seat} was refused as taken while nobody can have had it", [call], *near)
-            if seat not in named:
-                sure = [h for h in holders if h.must_hold(lo, hi)]
-                if sure:
-                    self.wrong("seat", f"{seat} was looked at as free while somebody had it", [call], *sure)
+            if seat in named:
+                met = any(self._in_the_way(h, lo, hi) for h in holders)
+                if not met and not (locked and self._may_be_locked(call, seat, lo, hi)):
+                    near = sorted(holders, key=lambda h: abs(h.born.lo - lo))[:4]
+                    says = f"{seat} was refused as taken while nobody can have had it"
+                    self.wrong("seat", says, [call], *near)
+            elif not locked and (sure := [h for h in holders if h.must_hold(lo, hi)]):
+                # Who met a lock was not told of the seats that he would have met besides.
+                self.wrong("seat", f"{seat} was looked at as free while somebody had it", [call], *sure)
+
+    def _may_be_locked(self, call: Call, seat: str, lo: float, hi: float) -> bool:
+        """Whether another claim can have had the lock of the seat, which may outlive it."""
+        return any(
+            c.do == "claim" and c.key != call.key and seat in c.body.get("seats", ())
+            and c.start <= hi and lo <= c.end + LOCK_SECONDS
+            for c in self.model.shows[call.show].calls
+        )  # fmt: skip
 
     def _in_the_way(self, holder: Holder, lo: float, hi: float) -> bool:
         return holder.may_hold(lo, hi) or (holder.born.lo <= hi and holder.worked_on(lo, hi))

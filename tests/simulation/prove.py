@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import httpx
 
 from tests.cli.running import SOURCE, Up, environment, free_port, new_folder
 from tests.simulation.doors import HttpDoor
-from tests.simulation.faults import CLOCKS, Chaos, SmallDisk, Wire
-from tests.simulation.history import History, left_undone, read_tables, record_facts
+from tests.simulation.faults import CLOCKS, Chaos, DatabaseWire, Redis, SmallDisk, Wire
+from tests.simulation.history import History, end_sessions, left_undone, read_tables, record_facts
 from tests.simulation.workload import Workload
 
 API_PROCESSES = 2
@@ -58,7 +59,8 @@ async def run(plan: Plan, watch: Callable[[History], object], say: Callable[[str
         async with AsyncExitStack() as stack:
             if disk is not None:
                 stack.enter_context(disk)
-            return await _run(plan, folder, clock, disk, watch, say)
+            redis = stack.enter_context(Redis(folder)) if plan.strategy == "redis_lock" else None
+            return await _run(plan, folder, clock, disk, redis, watch, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -68,6 +70,7 @@ async def _run(
     folder: Path,
     clock: Path,
     disk: SmallDisk | None,
+    redis: Redis | None,
     watch: Callable[[History], object],
     say: Callable[[str], object],
 ) -> History:
@@ -77,18 +80,25 @@ async def _run(
     )
     if plan.strategy is not None:
         variables["HOLDFAST_STRATEGY"] = plan.strategy
+    if redis is not None:
+        variables["HOLDFAST_REDIS_URL"] = redis.url
 
     def start() -> Up:
         return Up(folder, "--no-demo", "--workers", str(API_PROCESSES), port=port, environ=variables)
 
     say("Starting PostgreSQL, the API and the worker.")
-    history = History(plan.seed, plan.clients)
-    chaos = Chaos(history, start, Random(f"{plan.seed}:faults"), pause=plan.pause, clock=clock, disk=disk)
+    history = History(plan.seed, plan.clients, plan.strategy or "batched")
+    random = Random(f"{plan.seed}:faults")
+    chaos = Chaos(history, start, random, pause=plan.pause, clock=clock, disk=disk, redis=redis)
     try:
         await asyncio.to_thread(chaos.up.wait_until_ready)
         dsn, password = chaos.up.dsn, chaos.up.password()
         await record_facts(dsn)
-        async with Wire(history, [port], Random(f"{plan.seed}:wire")) as wire:
+        async with (
+            Wire(history, [port], Random(f"{plan.seed}:wire")) as wire,
+            DatabaseWire(history, _socket(dsn), Random(f"{plan.seed}:database")),
+        ):
+            await end_sessions(dsn)
             with contextlib.closing(HttpDoor(wire.port, ANSWER_SECONDS)) as door:
                 address = f"http://127.0.0.1:{port}"
                 workload = Workload(history, door, lambda: _sign_in(address, password), think=THINK_SECONDS)
@@ -104,7 +114,8 @@ async def _run(
         history.close(swept_until=settled_at)
         return history
     finally:
-        log = chaos.up.log[-4000:] if history.end is None else ""
+        unexpected = history.end is None or any(call.status == 500 for call in history.calls)
+        log = chaos.up.log[-4000:] if unexpected else ""
         await asyncio.to_thread(chaos.up.__exit__, None, None, None)
         if log:
             say(f"The end of the server's log:\n{log}")
@@ -171,6 +182,11 @@ async def _settle(history: History, chaos: Chaos, dsn: str) -> float:
         f"{fault.at:.1f} {fault.kind} {fault.detail}" for fault in history.faults if "a" not in fault.kind[:1]
     ][-8:]
     raise NotSettled("\n".join([f"{SETTLE_SECONDS_MAX:.0f} s after the last fault: {said}", *last, *alive]))
+
+
+def _socket(dsn: str) -> Path:
+    folder, port = (parse_qs(urlsplit(dsn).query)[name][0] for name in ("host", "port"))
+    return Path(folder) / f".s.PGSQL.{port}"
 
 
 def _deadlocks(data: Path) -> int:

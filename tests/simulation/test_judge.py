@@ -278,6 +278,12 @@ def extended_twice(story: Story) -> None:
     story.step("extend", one, 3, answer={"expires_at": 21.1})
 
 
+def extended_twice_without_a_key(story: Story) -> None:
+    one = story.sell("one", ["A-1"], 1)
+    for start in (2, 3):
+        story.step("extend", one, start, answer={"expires_at": 21.1}, key="")
+
+
 def extended_too_far(story: Story) -> None:
     one = story.sell("one", ["A-1"], 1)
     story.step("extend", one, 2, answer={"expires_at": 71.1})
@@ -378,6 +384,12 @@ def not_cancelled_though_free(story: Story) -> None:
     story.step("cancel", one, 3, 409, answer="not_cancellable")
 
 
+def refused_by_no_lock_any_more(story: Story) -> None:
+    story.history.beginning.strategy = "redis_lock"
+    story.call("claim", 1, 1.2, 0, key="lost", body={"seats": ["A-2", "A-3"]})
+    story.refuse(["A-2"], 60, 60.1, "seats_taken")
+
+
 def a_fault_of_the_client(story: Story) -> None:
     story.call("claim", 1, 1.1, 400, "invalid", key="key", body={"seats": ["A-1"]})
 
@@ -385,6 +397,7 @@ def a_fault_of_the_client(story: Story) -> None:
 VIOLATIONS = {
     priced_and_never_paid: "step", payment_asked_for_nothing: "step", priced_and_cancelled_by_its_buyer: "step",
     not_cancelled_though_free: "step", a_fault_of_the_client: "answer",
+    refused_by_no_lock_any_more: "seat",
     two_holders: "seat", two_sales_after_a_sale: "seat", sold_though_blocked: "seat", refused_though_free: "seat",
     refused_though_expired: "seat", refused_though_released: "seat", a_taken_seat_not_named: "seat",
     a_seat_named_that_nobody_wanted: "seat", more_than_there_are: "counter", more_than_after_an_edit: "counter",
@@ -393,7 +406,7 @@ VIOLATIONS = {
     another_body_accepted: "key", a_key_refused_for_nothing: "key", confirmed_too_late: "expiry",
     confirmed_too_late_with_a_false_time: "expiry", expired_too_early: "expiry",
     expired_in_spite_of_an_extension: "expiry", ended_by_nobody: "step", confirmed_and_lost: "step",
-    let_go_and_still_pending: "step", confirmed_after_it_was_let_go: "step", extended_twice: "step",
+    let_go_and_still_pending: "step", confirmed_after_it_was_let_go: "step", extended_twice: "step", extended_twice_without_a_key: "step",
     extended_too_far: "time", extended_after_its_time: "expiry", not_extended_though_it_may_be: "step",
     held_for_too_long: "time", a_booking_that_is_not_there: "lost", too_many_for_one_buyer: "buyer",
     limited_for_nothing: "buyer", held_too_often_for_nothing: "buyer", held_again_and_again: "buyer",
@@ -533,6 +546,20 @@ def priced_and_paid(story: Story) -> None:
     )
 
 
+def best_refused_while_nobody_has_swept(story: Story) -> None:
+    for seat in ("A-1", "A-3", "B-1"):
+        story.sell(seat, [seat], 1)
+    answer = {"code": "not_together"}
+    story.call("claim", 12, 12.1, 409, answer, key="best", body={"best_available": 2})
+
+
+def refused_by_a_lock_in_redis(story: Story) -> None:
+    story.history.beginning.strategy = "redis_lock"
+    story.sell("one", ["A-1"], 0.5)
+    story.call("claim", 1, 1.2, 0, key="lost", body={"seats": ["A-2", "A-3"]})
+    story.refuse(["A-1", "A-2"], 20, 20.1, "seats_taken", named=["A-2"])
+
+
 def a_show_too_busy_to_answer(story: Story) -> None:
     story.call("claim", 1, 1.1, 503, "busy", key="key", body={"seats": ["A-1"]})
 
@@ -546,7 +573,7 @@ LEGAL = [
     a_step_repeated_after_everything_changed, extended_and_then_not_again, read_before_the_commit_is_seen,
     sold_out_by_a_claim_that_nobody_heard_of, refused_by_a_pause_at_the_same_time,
     a_block_released_by_an_unanswered_call, an_overdue_hold_still_shown_as_taken, a_buyer_at_the_limit,
-    a_show_too_busy_to_answer,
+    a_show_too_busy_to_answer, best_refused_while_nobody_has_swept, refused_by_a_lock_in_redis,
 ]  # fmt: skip
 
 
