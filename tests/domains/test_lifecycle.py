@@ -40,14 +40,14 @@ async def test_a_booking_stands_only_where_a_step_leads(db: Database) -> None:
 
 
 def test_the_guide_draws_every_step() -> None:
-    drawn = {}
+    drawn: dict[tuple[str | None, str], frozenset[str | None]] = {}
     for line in GUIDE.read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| ") and len(cells) == 3 and cells[1] in STATUSES:
             of = None if cells[0] == "(nothing)" else cells[0]
-            drawn[of, cells[1]] = set(re.findall(r"`(\w+)`", cells[2])) or {None}
+            drawn[of, cells[1]] = frozenset(re.findall(r"`(\w+)`", cells[2]) or [None])
     # The refusals that a queued claim may end with are not drawn one by one.
-    codes = STEPS.get(("QUEUED", "FAILED"), frozenset()) - drawn.get(("QUEUED", "FAILED"), set())
+    codes = STEPS["QUEUED", "FAILED"] - drawn["QUEUED", "FAILED"]
     assert {
         step: reasons | codes if step == ("QUEUED", "FAILED") else reasons for step, reasons in drawn.items()
     } == STEPS

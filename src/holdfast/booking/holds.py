@@ -6,13 +6,12 @@ was behind (the terms changed, or every seat that was offered has gone), it is r
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from itertools import islice
 from math import ceil
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +27,7 @@ from holdfast.platform.errors import Busy, Conflict, IdempotencyMismatch, Invali
 from holdfast.platform.ids import BookingId, ShowId, new_id, new_reference
 
 log = telemetry.log("booking")
+_counted = cache(telemetry.CLAIMS.labels)
 
 # A view that is behind is read again this often before the buyer is told to come back.
 TRIES_MAX = 5
@@ -113,16 +113,14 @@ class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     confirm: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
+class Asker(NamedTuple):
     """Who claims: `key` is the digest of an idempotency key within the caller's scope (see `key_digest`)."""
 
     key: bytes | None = None
     fingerprint: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A booking that was made by this claim, or by an equal one before (`replayed`)."""
 
     booking: Booking
@@ -150,17 +148,17 @@ async def claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: A
     try:
         claimed = await _claim(office, show_id, request, asker)
     except Refusal as refusal:
-        telemetry.CLAIMS.labels(refusal.code).inc()
+        _counted(refusal.code).inc()
         log.info(
-            "booking failed", show_id=str(show_id), reason=refusal.code, conflict_seats=refusal.members.get("seats"),
+            "booking failed", show_id=show_id, reason=refusal.code, conflict_seats=refusal.members.get("seats"),
             latency_ms=round((time.perf_counter() - started) * 1000, 1),
         )  # fmt: skip
         raise
     booking = claimed.booking
-    telemetry.CLAIMS.labels("replayed" if claimed.replayed else booking.status.lower()).inc()
+    _counted("replayed" if claimed.replayed else booking.status.lower()).inc()
     telemetry.CLAIM_PLACES.observe(booking.quantity)
     log.info(
-        "booking attempt", show_id=str(show_id), booking_id=str(booking.booking_id), seat_count=booking.quantity,
+        "booking attempt", show_id=show_id, booking_id=booking.booking_id, seat_count=booking.quantity,
         user_email=masked(booking.email), status=booking.status, replayed=claimed.replayed,
         latency_ms=round((time.perf_counter() - started) * 1000, 1),
     )  # fmt: skip
@@ -185,7 +183,10 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
         if refusal is not None and asker.key is None:
             raise refusal
         wish, revision = _wish(view, request, asker, places), view.revision
-        with view.offering(places.offers[0].seats if places.offers else ()):
+        if places.offers:
+            with view.offering(places.offers[0].seats):
+                decision = await office.claimer.decide(wish)
+        else:
             decision = await office.claimer.decide(wish)
         match decision.outcome:
             case "pending" | "confirmed":
@@ -228,8 +229,7 @@ def _resolved(view: View, request: ClaimRequest, attempt: int) -> "tuple[_Places
         return _IMPOSSIBLE, refusal
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
+class _Places(msgspec.Struct, frozen=True):
     """Where the places are to be: `count` in a standing `area`, named `seats`, or the best of `offers` in `area`."""
 
     count: int
