@@ -17,7 +17,7 @@ import httpx
 
 from tests.cli.running import SOURCE, Up, environment, free_port, new_folder
 from tests.simulation.doors import HttpDoor
-from tests.simulation.faults import CLOCKS, Chaos, DatabaseWire, Redis, SmallDisk, Wire
+from tests.simulation.faults import CLOCKS, PROCESS_FAULTS, Chaos, DatabaseWire, Redis, SmallDisk, Wire
 from tests.simulation.history import History, end_sessions, left_undone, read_tables, record_facts
 from tests.simulation.workload import Workload
 
@@ -178,9 +178,8 @@ async def _settle(history: History, chaos: Chaos, dsn: str) -> float:
     alive = await asyncio.to_thread(
         lambda: [f"{p.status()} {' '.join(p.cmdline())[-60:]}" for p in chaos.up.family()]
     )
-    last = [
-        f"{fault.at:.1f} {fault.kind} {fault.detail}" for fault in history.faults if "a" not in fault.kind[:1]
-    ][-8:]
+    broken = [fault for fault in history.faults if fault.kind in PROCESS_FAULTS]
+    last = [f"{fault.at:.1f} {fault.kind} {fault.detail}" for fault in broken[-8:]]
     raise NotSettled("\n".join([f"{SETTLE_SECONDS_MAX:.0f} s after the last fault: {said}", *last, *alive]))
 
 
