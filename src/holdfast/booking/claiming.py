@@ -217,7 +217,7 @@ class Claimer:
         for wish in batch:
             groups.setdefault((wish.show_id, wish.terms), []).append(wish)
         ordered = sorted(groups.items())
-        arguments = _arguments([group for _, group in ordered])
+        arguments = claim_arguments([group for _, group in ordered])
         for attempt in range(1, BATCH_TRIES_MAX + 1):
             try:
                 rows = await self._db.rows(sql.claim_many, *arguments)
@@ -305,7 +305,8 @@ class _Lane:
             await self._claimer.settle(batch)
 
 
-def _arguments(groups: list[list[Wish]]) -> list[Any]:
+def claim_arguments(groups: list[list[Wish]]) -> list[Any]:
+    """What `claim_many` takes for these wishes, one group per show and terms."""
     wishes = [wish for group in groups for wish in group]
     firsts = [group[0] for group in groups]
     return [

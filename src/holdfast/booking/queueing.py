@@ -18,13 +18,14 @@ from typing import Any
 import msgspec
 
 from holdfast.booking.anywhere import find_booking
-from holdfast.booking.claiming import Decision, Wish, _arguments
+from holdfast.booking.claiming import Decision, Wish, claim_arguments
 from holdfast.booking.holds import (
     TRIES_MAX,
     Asker,
     Claimed,
     ClaimRequest,
     could_be_elsewhere,
+    is_asked,
     on_offer,
     refusal_of,
     wished,
@@ -234,11 +235,10 @@ async def _decide(office: Office, view: View, limit: int, attempt: int) -> int:
         if not rows:
             return 0
         waiting = _resolved(view, rows, attempt)
-        # As in a claim that does not queue: one without a key that the view alone refuses is not asked of the database.
-        asked = [each for each in waiting if each.refusal is None or each.wish.key is not None]
+        asked = [each for each in waiting if each.refusal is None or is_asked(each.wish, each.refusal)]
         if asked:
             try:
-                (row,) = await tx.rows(sql.claim_many, *_arguments([[each.wish for each in asked]]))
+                (row,) = await tx.rows(sql.claim_many, *claim_arguments([[each.wish for each in asked]]))
             except DataError as error:
                 raise _Unfit([each.position for each in asked]) from error
             last = attempt + 1 == TRIES_MAX
@@ -289,14 +289,11 @@ def _settle(
                 raise _LookAgain(len(waiting))
             case "again":
                 raise _LookAgain(waiting.index(each))
-            case "sold_out" if not last and each.request.area is None and could_be_elsewhere(view, wish):
+            case "sold_out" if not last and could_be_elsewhere(view, each.request, wish):
                 raise _LookAgain(waiting.index(each))
             case _:
-                each.reason = (each.refusal or _refusal(view, wish, outcome, row)).code
-
-
-def _refusal(view: View, wish: Wish, outcome: str, row: Record) -> Refusal:
-    return refusal_of(view, Decision(outcome, wish.booking_id, (), None, row["decided_at"]))
+                decision = Decision(outcome, wish.booking_id, (), None, row["decided_at"])
+                each.reason = refusal_of(view, decision, each.refusal).code
 
 
 def _tell_change(

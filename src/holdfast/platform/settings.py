@@ -142,7 +142,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 _HINTS = get_type_hints(Settings, include_extras=True)
 _FIELDS = {PREFIX + field.name.upper(): field for field in msgspec.structs.fields(Settings)}
 # Set for a child process by its parent or by tests and tools; not settings of the engine.
-_NOT_SETTINGS = frozenset({PREFIX + name for name in ("HOME", "PYTHON", "OFFLINE", "CHROMIUM")})
 
 
 def read(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
@@ -152,7 +151,7 @@ def read(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
     """
     values: dict[str, Any] = {}
     for name, text in environ.items():
-        if not name.startswith(PREFIX) or name in _NOT_SETTINGS:
+        if not name.startswith(PREFIX):
             continue
         if name not in _FIELDS:
             raise BadSetting(f"{name} is not a setting. `holdfast config` lists them all.")
