@@ -114,11 +114,13 @@ async def _run(
         history.close(swept_until=settled_at)
         return history
     finally:
-        unexpected = history.end is None or any(call.status == 500 for call in history.calls)
-        log = chaos.up.log[-4000:] if unexpected else ""
+        log = chaos.up.log[-4000:] if history.end is None else ""
+        faults = chaos.up.complaints()[-3:] if any(call.status == 500 for call in history.calls) else []
         await asyncio.to_thread(chaos.up.__exit__, None, None, None)
         if log:
             say(f"The end of the server's log:\n{log}")
+        for line in faults:
+            say(f"A fault of the server: {line}")
 
 
 @contextlib.asynccontextmanager
