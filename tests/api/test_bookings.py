@@ -3,8 +3,13 @@
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
+
+from holdfast.booking import View
+from holdfast.engine import Engine
+from holdfast.platform.ids import ShowId
 
 pytestmark = pytest.mark.anyio
 
@@ -131,3 +136,80 @@ async def test_a_hold_is_extended_once(client: httpx.AsyncClient, a_show: Any) -
     assert 175 <= extended.json()["expires_in_seconds"] <= 180
     refused = await client.post(url, headers=_as_buyer(booking))
     assert (refused.status_code, refused.json()["code"]) == (409, "hold_limit")
+
+
+@pytest.mark.parametrize("step", ["extend", "confirm", "cancel"])
+async def test_nothing_is_locked_while_more_of_the_show_is_asked_for(
+    step: str,
+    client: httpx.AsyncClient,
+    engine: Engine,
+    a_show: Any,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those who wait for the lock may have all the connections, so that the one with the lock would get no second."""
+    show = await a_show()
+    held = (await _claim(client, show, seats=["1"])).json()
+    elsewhere, get, looks = await asyncpg.connect(database_url), engine.office.views.get, 0
+
+    async def looking(show_id: ShowId) -> View:
+        nonlocal looks
+        looks += 1
+        await elsewhere.execute(
+            "select from show_heads join bookings using (show_id) for no key update nowait"
+        )
+        return await get(show_id)
+
+    monkeypatch.setattr(engine.office.views, "get", looking)
+    url = f"/v1/shows/{show['id']}/bookings/{held['id']}/{step}"
+    answer = await client.post(url, headers=_as_buyer(held))
+    await elsewhere.close()
+    assert answer.status_code == 200, answer.text
+    assert looks == 1
+
+
+async def test_a_closed_sale_is_closed_whatever_is_asked_for(client: httpx.AsyncClient, a_show: Any) -> None:
+    rows = [{"label": "A", "seats": 3}]
+    areas = [{"name": name, "kind": "seated", "rows": rows} for name in ("Left", "Right")]
+    show = await a_show(areas=areas, orphans="refuse", sale_opens_at="2030-01-01T00:00:00Z")
+    for body in ({"best_available": 4}, {"seats": ["Left:2"]}, {"seats": ["Left:1"]}):
+        for key in (None, str(uuid4())):
+            answer = await _claim(client, show, key, **body)
+            assert answer.json()["code"] == "not_on_sale", body
+    assert (await _claim(client, show, seats=["Left:9"])).json()["code"] == "unknown_seat"
+
+
+async def test_best_available_looks_where_the_tier_is_sold(client: httpx.AsyncClient, a_show: Any) -> None:
+    areas = [{"name": name, "kind": "seated", "rows": [{"label": "A", "seats": 2}]} for name in "ABC"]
+    tiers = [{"name": "Adult" if area != "A" else "Guest", "area": area, "amount": 1000} for area in "ABC"]
+    show = await a_show(areas=areas, tiers=tiers)
+    for area in "ABC":
+        assert (await _claim(client, show, quantity=2, area=area)).status_code == 201
+    assert (await _claim(client, show, best_available=1, tier="Adult")).json()["code"] == "sold_out"
+
+
+async def test_best_available_needs_seats(client: httpx.AsyncClient, a_show: Any) -> None:
+    show = await a_show(areas=[{"name": name, "kind": "standing", "capacity": 5} for name in ("L", "R")])
+    answer = await _claim(client, show, best_available=2)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/best_available")
+
+
+async def test_a_search_finds_bookings_as_they_are_shown(
+    client: httpx.AsyncClient, owner: httpx.AsyncClient, engine: Engine, a_show: Any
+) -> None:
+    show = await a_show()
+    overdue = (await _claim(client, show, seats=["1"], customer={"email": "Ann@Example.org"})).json()
+    await engine.db.execute("update bookings set expires_at = clock_timestamp()")
+    live = (await _claim(client, show, seats=["2"])).json()
+
+    async def found(**query: str) -> list[str]:
+        answer = await owner.get(f"/v1/shows/{show['id']}/bookings", params=query)
+        assert answer.status_code == 200, answer.text
+        return [each["id"] for each in answer.json()["bookings"]]
+
+    assert await found() == [live["id"], overdue["id"]]
+    assert await found(status="PENDING") == [live["id"]]
+    assert await found(status="FAILED") == [overdue["id"]]
+    assert await found(status="CONFIRMED") == []
+    assert await found(reference=overdue["reference"].lower()) == [overdue["id"]]
+    assert await found(email="ann@example.ORG") == [overdue["id"]]

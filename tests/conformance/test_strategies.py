@@ -185,6 +185,33 @@ async def test_overdue_holds_make_room(engine: Engine, database_url: str) -> Non
     assert [view.is_taken(seat) for seat in range(4)] == [False, True, False, False]
 
 
+@pytest.mark.parametrize("held", [["Left", "Right"], ["Right"]], ids=["all", "one"])
+async def test_overdue_holds_make_room_wherever_they_are(
+    engine: Engine, database_url: str, held: list[str]
+) -> None:
+    rows = [{"label": "A", "seats": 3}, {"label": "B", "seats": 3}]
+    longer = [{"label": "A", "seats": 5}]
+    show = await open_show(
+        engine,
+        areas=[
+            {"name": "Left", "kind": "seated", "rows": rows},
+            {"name": "Right", "kind": "seated", "rows": longer},
+        ],
+    )
+    for area, count in (("Left", 6), ("Right", 5)):
+        if area in held:
+            whole = ClaimRequest(best_available=count, area=area, split=True)
+            await booking.claim(engine.office, show, whole, Asker())
+    await engine.db.execute("update bookings set expires_at = clock_timestamp() - interval '1 second'")
+    made = await booking.claim(engine.office, show, ClaimRequest(best_available=4), Asker())
+    assert set(made.booking.areas) == {2}
+    with pytest.raises(NotTogether):
+        await booking.claim(engine.office, show, ClaimRequest(best_available=4), Asker())
+    with pytest.raises(SoldOut):
+        await booking.claim(engine.office, show, ClaimRequest(best_available=7), Asker())
+    assert await checker.violations(database_url) == []
+
+
 async def test_limits_of_a_buyer(engine: Engine, database_url: str) -> None:
     show = await open_show(engine, total_seats=10, max_places_per_buyer=3)
     buyer = Customer(email="guest@example.org")

@@ -180,9 +180,9 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
     view = await on_offer(office, show_id)
     for attempt in range(TRIES_MAX):
         places, refusal = _resolved(view, request, attempt)
-        if refusal is not None and asker.key is None:
-            raise refusal
         wish, revision = _wish(view, request, asker, places), view.revision
+        if refusal is not None and not is_asked(wish, refusal):
+            raise refusal
         if places.offers:
             with view.offering(places.offers[0].seats):
                 decision = await office.claimer.decide(wish)
@@ -202,12 +202,15 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
                 continue  # The changes that were missing have come in.
             case "stale" | "again":
                 view = await office.views.renewed(view)
-            case "sold_out" if (
-                request.area is None and attempt + 1 < TRIES_MAX and could_be_elsewhere(view, wish)
+            case "sold_out" | "not_together" if (
+                attempt + 1 < TRIES_MAX
+                and could_be_elsewhere(view, request, wish)
+                # All areas were looked through for those who sit together, unless there is news.
+                and (decision.outcome == "sold_out" or view.revision > revision)
             ):
                 view = await office.views.renewed(view)
             case _:
-                raise refusal or refusal_of(view, decision)
+                raise refusal_of(view, decision, refusal)
     raise Busy("The show is changing too fast to offer seats.")
 
 
@@ -218,15 +221,20 @@ def wished(view: View, request: ClaimRequest, asker: Asker, attempt: int = 0) ->
 
 
 def _resolved(view: View, request: ClaimRequest, attempt: int) -> "tuple[_Places, Refusal | None]":
-    """The places asked for, or the refusal that the view alone would give.
-
-    A claim with a key is asked of the database even then, for a place that no show has: it may be the retry of a
-    claim that succeeded, and a retry of a success must never hear anything else.
-    """
+    """The places asked for; or a place that no show has, and the refusal that the view alone would give."""
     try:
         return _places(view, request, attempt), None
     except Refusal as refusal:
         return _IMPOSSIBLE, refusal
+
+
+def is_asked(wish: Wish, refusal: Refusal) -> bool:
+    """Whether the database is asked although the view alone refuses.
+
+    A claim with a key may be the retry of one that succeeded, and a retry of a success must never hear anything else.
+    And what would leave a seat alone may not be on sale at all.
+    """
+    return wish.key is not None or isinstance(refusal, OrphanSeat)
 
 
 class _Places(msgspec.Struct, frozen=True):
@@ -287,7 +295,8 @@ def _named_seats(view: View, request: ClaimRequest) -> _Places:
     if unknown:
         raise UnknownSeat(seats=unknown)
     if len(set(seats)) != len(seats):
-        twice = next(i for i, seat in enumerate(seats) if seat in seats[:i])
+        firsts = {seat: len(seats) - i for i, seat in enumerate(reversed(seats), 1)}
+        twice = next(i for i, seat in enumerate(seats) if firsts[seat] < i)
         raise Invalid("This seat is asked for twice.", pointer=f"/seats/{twice}")
     areas = [view.plan.area_of(seat).number for seat in seats]
     if request.area is not None and any(view.plan.areas[area - 1].name != request.area for area in areas):
@@ -321,23 +330,27 @@ def _best_available(
         spread=spread,
     )
     offers = best(view.taken_or_offered()) or best(view.taken)
-    if not offers and request.split and not split:
-        seated = [each for each in view.plan.areas if each.kind == "seated"]
-        area = area or max(seated, key=lambda each: view.left[each.number - 1], default=None)
-        offers = _first_free(view, area, count) if area else []
-    if not offers and area is None:
-        free = max(
-            (left for a, left in zip(view.plan.areas, view.left, strict=True) if a.kind == "seated"),
-            default=0,
-        )
-        raise NotTogether if free >= count else SoldOut
-    if area is None:
+    if offers and area is None:
         # One area, because prices differ between areas: that of the best offer.
         area = view.plan.area_of(offers[0].seats[0])
         offers = [o for o in offers if all(view.plan.area_of(seat) is area for seat in o.seats)]
+    if area is None:
+        # Perhaps in vain, but before it refuses the database fails the holds that are overdue, in all areas.
+        area = _with_most_left(view, request)
+    if not offers and request.split and not split:
+        offers = _first_free(view, area, count)
     tiers, amounts = _prices(view, request, [area.number] * count)
     # Without an offer the database looks for a first fit under its lock, and knows better why there is none.
     return _Places(count, area.number, tiers, amounts, offers=offers)
+
+
+def _with_most_left(view: View, request: ClaimRequest) -> "catalog.Area":
+    names = {request.tier} if request.tier is not None else set(request.tiers or ())
+    seated = [area for area in view.plan.areas if area.kind == "seated"]
+    priced = [a for a in seated if names <= {tier.name for tier in view.show.tiers_of(a.number)}]
+    if not seated:
+        raise Invalid("The show has no seats. Ask for a quantity.", pointer="/best_available")
+    return max(priced or seated, key=lambda area: view.left[area.number - 1])
 
 
 def _first_free(view: View, area: "catalog.Area", count: int) -> list[Offer]:
@@ -439,8 +452,10 @@ def _booking(view: View, wish: Wish, decision: Decision) -> Booking:
     )  # fmt: skip
 
 
-def refusal_of(view: View, decision: Decision) -> Refusal:
-    """What a decision against a claim is called."""
+def refusal_of(view: View, decision: Decision, alone: Refusal | None) -> Refusal:
+    """What a decision against a claim is called; `alone` is the refusal that the view gave before."""
+    if alone is not None and not (isinstance(alone, OrphanSeat) and decision.outcome == "not_on_sale"):
+        return alone
     match decision.outcome:
         case "sold_out":
             return SoldOut()
@@ -469,13 +484,15 @@ def _sale_window(show: "catalog.Show", now: datetime) -> Mapping[str, Any]:
     return {}
 
 
-def could_be_elsewhere(view: View, wish: Wish) -> bool:
-    """Whether another seated area could take the party that found its area sold out."""
+def could_be_elsewhere(view: View, request: ClaimRequest, wish: Wish) -> bool:
+    """Whether another seated area could take the party that asked for any and found too little in one."""
+    if not wish.area or _area(view, request) is not None:
+        return False
     others = [
         left for area, left in zip(view.plan.areas, view.left, strict=True)
         if area.kind == "seated" and area.number != wish.area
     ]  # fmt: skip
-    return wish.options > 0 and wish.area is not None and max(others, default=0) >= wish.places
+    return max(others, default=0) >= wish.places
 
 
 def _relaxed(view: View, places: _Places, seats: Sequence[int]) -> str | None:

@@ -1,7 +1,8 @@
 """The life of a booking: the steps that exist, and the operations that take them.
 
-The steps stand in one table, `STEPS`; the database refuses every other by its CHECK `legal_state` and by functions that
-look at the state under the booking's lock. `docs/guide/bookings.md` draws the same table, and a test compares them.
+The steps stand in one table, `STEPS`. The database takes no other, for its functions look at the state under the booking's
+lock, and its CHECK `legal_state` lets no booking stand where no step leads. `docs/guide/bookings.md` draws the same table,
+and a test compares the three.
 """
 
 from dataclasses import dataclass
@@ -157,8 +158,8 @@ class BookingFilter:
 async def search_bookings(db: Database, wanted: BookingFilter, limit: int) -> list[Booking]:
     """Up to `limit` bookings, newest first."""
     rows = await db.rows(
-        sql.search_bookings, wanted.show_id, wanted.before, wanted.status, wanted.reference,
-        wanted.email and wanted.email.lower(), limit,
+        sql.search_bookings, wanted.show_id, wanted.before, wanted.status,
+        wanted.reference and wanted.reference.upper(), wanted.email and wanted.email.lower(), limit,
     )  # fmt: skip
     return [booking_from(row) for row in rows]
 

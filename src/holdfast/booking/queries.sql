@@ -80,10 +80,12 @@ select b.*, clock_timestamp() as read_at from show_heads h
  order by h.show_id desc limit 1;
 
 -- name: search_bookings
--- Of one show, newest first, behind the cursor $2; $3 narrows to a status, $4 to a reference, $5 to an address.
-select *, clock_timestamp() as read_at from bookings
- where show_id = $1 and booking_id < $2 and ($3::text is null or status = $3) and ($4::text is null or reference = $4)
-   and ($5::text is null or lower(email) = $5)
+-- Of one show, newest first, behind the cursor $2; $3 narrows to a status, $4 to a reference, $5 to an address. A hold past
+-- its deadline is shown as FAILED, and found as that. One moment for all, so that none passes it in between.
+select *, statement_timestamp() as read_at from bookings
+ where show_id = $1 and booking_id < $2 and ($4::text is null or reference = $4) and ($5::text is null or lower(email) = $5)
+   and ($3::text is null or $3 = case when status = 'PENDING' and expires_at <= statement_timestamp() then 'FAILED'
+                                      else status end)
  order by booking_id desc limit $6;
 
 -- name: confirm_booking

@@ -184,7 +184,8 @@ async def list_bookings(call: Call[None]) -> BookingsJson:
 )
 async def read_booking(call: Call[None]) -> BookingJson:
     """Read a booking, or what became of one that was queued."""
-    return await _shown(call, await _own_booking(call, "bookings.read", call.state.db))
+    found = await _own_booking(call, "bookings.read", call.state.db)
+    return _json(found, await call.state.office.views.get(found.show_id))
 
 
 @routes.post(
@@ -199,7 +200,7 @@ async def extend(call: Call[None], tx: Transaction) -> BookingJson:
     found = await _own_booking(call, "bookings.write", tx)
     booking.refuse_unmade(found)
     view = await call.state.office.views.get(found.show_id)
-    return await _shown(call, await booking.extend(tx, view.show, found.booking_id))
+    return _json(await booking.extend(tx, view.show, found.booking_id), view)
 
 
 @routes.post(
@@ -213,8 +214,10 @@ async def confirm(call: Call[None], tx: Transaction) -> BookingJson:
     """Confirm a free booking; staff confirm one whose price was taken elsewhere."""
     found = await _own_booking(call, "bookings.write", tx)
     booking.refuse_unmade(found)
+    # Before the booking is locked: those who wait for it may have all the connections that a look at the view needs.
+    view = await call.state.office.views.get(found.show_id)
     settled = call.caller.principal is not None
-    return await _shown(call, await booking.confirm(tx, found.show_id, found.booking_id, settled=settled))
+    return _json(await booking.confirm(tx, found.show_id, found.booking_id, settled=settled), view)
 
 
 @routes.post(
@@ -230,20 +233,21 @@ async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
     Buyers cancel free bookings until the show begins; for others they ask the organizer.
     """
     found = await _own_booking(call, "bookings.write", tx)
+    office = call.state.office
+    # Before anything is locked, as in `confirm`.
+    view = await office.views.get(found.show_id)
     if found.status == "QUEUED":
         found = await booking.let_queued_go(tx, found)
     if found.status == "FAILED":
-        return await _shown(call, found)
-    office = call.state.office
+        return _json(found, view)
     if call.caller.principal is not None:
         ended = await booking.cancel(
             tx, office, found.show_id, found.booking_id, "by_organizer", sold_too=True
         )
     else:
-        show = (await office.views.get(found.show_id)).show
-        free = found.total == 0 and found.read_at < show.start_time
+        free = found.total == 0 and found.read_at < view.show.start_time
         ended = await booking.cancel(tx, office, found.show_id, found.booking_id, "by_buyer", sold_too=free)
-    return await _shown(call, ended)
+    return _json(ended, view)
 
 
 @routes.post(
@@ -354,10 +358,6 @@ async def _own_show(call: Call[Any]) -> booking.View:
     view: booking.View = await call.state.office.views.get(ShowId(call.path["show_id"]))
     accounts.require(call.caller, "blocks.write", view.show.organizer_id, missing=ShowNotFound)
     return view
-
-
-async def _shown(call: Call[Any], found: Booking) -> BookingJson:
-    return _json(found, await call.state.office.views.get(found.show_id))
 
 
 def _json(found: Booking, view: booking.View, secret: str | msgspec.UnsetType = msgspec.UNSET) -> BookingJson:

@@ -7,6 +7,7 @@ leaves them out). New programs use `/v1`, which has prices, secrets of bookings 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -331,7 +332,7 @@ async def claim_seats(call: Call[SeedClaimBody]) -> Answer:
     wanted, names = call.body, [str(number) for number in call.body.seat_numbers]
     view = await _show(call, wanted.show_id)
     if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise Invalid(f"Seat {twice} is asked for twice.")
     request = ClaimRequest(seats=names, customer=Customer(email=wanted.user_email))
     take = booking.enqueue if call.state.settings.seed_queue else booking.claim
