@@ -190,10 +190,10 @@ class Database:
         assert not _open.get(), "an operation was called inside another one's transaction"
         async with self._turn(), self._connection() as connection:
             token = _open.set(True)
-            inner = connection.transaction()
             tx = Transaction(connection)
             try:
                 with _translated():
+                    inner = connection.transaction()
                     await inner.start()
                 try:
                     yield tx
@@ -375,8 +375,9 @@ def _translated() -> Iterator[None]:
         error.detail = None
         raise
     except asyncpg.InterfaceError as error:
-        # The pool or the connection was closed under the caller; anything else is a bug of ours and must be seen.
-        if "closed" not in str(error) and "closing" not in str(error):
+        # The pool or the connection was closed under the caller, or the pool took it away when it died between two
+        # statements; anything else is a bug of ours and must be seen.
+        if not any(word in str(error) for word in ("closed", "closing", "released back to the pool")):
             raise
         log.warning("database away", error=repr(error))
         raise Busy("The database cannot be reached just now.") from error
