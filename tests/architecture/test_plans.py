@@ -135,7 +135,7 @@ class Hot:
         return {"area": None, "options": 1, "seats": self.seats(2)}
 
     async def claim(self, session: Session, *wishes: Wish) -> list[str]:
-        (row,) = await session.ask(claiming.sql.claim_many, *claiming._arguments([list(wishes)]))
+        (row,) = await session.ask(claiming.sql.claim_many, *claiming.claim_arguments([list(wishes)]))
         return list(row["outcomes"])
 
     async def held(self, session: Session, **changes: Any) -> Wish:

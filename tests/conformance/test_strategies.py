@@ -1,7 +1,6 @@
 """What every strategy must do, whatever it is that makes claims take turns. The outside checker judges each of them."""
 
 import asyncio
-import dataclasses
 import shutil
 import subprocess
 import tempfile
@@ -93,7 +92,7 @@ async def test_named_seats_are_won_once_and_refused_by_name(engine: Engine, data
         await booking.claim(engine.office, show, ClaimRequest(seats=["4", "5"]), Asker())
     assert refused.value.members["seats"] == ["4"]
     stored = await booking.booking_by_id(engine.db, show, won.booking.booking_id)
-    assert stored == dataclasses.replace(won.booking, read_at=stored.read_at)
+    assert stored == msgspec.structs.replace(won.booking, read_at=stored.read_at)
     assert await checker.violations(database_url) == []
 
 
