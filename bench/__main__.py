@@ -8,15 +8,16 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, cast
 
 import typer
+import uvloop
 from rich.console import Console
 
-from bench import machine, page, plot, report, targets, wrk
+from bench import inside, machine, page, plot, report, targets, wrk
 from bench.audit import NotDurable
 from bench.heavy import Burst, Jmeter, Reads, SellOut
-from bench.load import ROOT, LoadFailed
+from bench.load import ROOT, ClaimKind, LoadFailed
 from bench.report import Result
 from bench.run import Plan, Scenario, ScenarioResult, run_scenario
 from bench.scenarios import Floor, History, Hot, Memory, SpreadOut
@@ -84,6 +85,7 @@ def bench(
     data: Annotated[Path | None, typer.Option(help="Where to make the private data folder.", show_default="the folder for temporary files")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the private data folder, with its logs.")] = False,
     results: Annotated[Path | None, typer.Option(help="Where to put the result.", show_default="bench/results")] = None,
+    profile: Annotated[str | None, typer.Option(help="Run nothing else: what each microsecond of a claim goes to, of `standing`, `pairs` or `best`.", show_default=False)] = None,
     write_page: Annotated[bool, typer.Option("--page", help="Run nothing: write docs/operate/speed.md from the newest result.")] = False,
 ) -> None:  # fmt: skip
     if not sys.platform.startswith("linux"):
@@ -91,6 +93,9 @@ def bench(
     folder = results or report.RESULTS
     if write_page:
         _write_page(folder)
+        return
+    if profile is not None:
+        _profile(profile)
         return
     chosen = _chosen(scenarios or [])
     quick = quick or not scenarios
@@ -193,6 +198,15 @@ def _write_page(folder: Path) -> None:
         _fail(f"There is no result in {folder} yet: run `./holdfast bench` first.", 1)
     page.write(report.load(path), path)
     out.print(f"{page.PAGE.relative_to(ROOT)} is written from {path.name}", markup=False)
+
+
+def _profile(kind: str) -> None:
+    if kind not in inside.CLAIMS_PER_ROUND:
+        _fail(f"--profile: there are {', '.join(inside.CLAIMS_PER_ROUND)}, not {kind}.")
+    telemetry.configure_logs("error", "console")
+    with out.status(kind):
+        found = uvloop.run(inside.look_inside(cast(ClaimKind, kind)))
+    report.show_profile(out, kind, found)
 
 
 def _chosen(names: list[str]) -> list[Scenario]:

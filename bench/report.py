@@ -1,6 +1,6 @@
 """The result of a run: gathered, shown on the terminal, kept as JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -152,6 +152,16 @@ def show_targets(out: Console, verdicts: Sequence[Verdict]) -> None:
         out.print(table)
     if len(shown) < len(verdicts):
         out.print(f"{len(verdicts) - len(shown)} targets are about what was not run", style="dim")
+
+
+def show_profile(out: Console, kind: str, found: Mapping[str, float]) -> None:
+    """The CPU microseconds of a claim by part, the dearest first."""
+    table = Table(title=f"CPU of a claim in process, {kind}", title_justify="left", title_style="bold")
+    table.add_column("part")
+    table.add_column("us per claim", justify="right")
+    for part, microseconds in sorted(found.items(), key=lambda each: -each[1]):
+        table.add_row(part, f"{microseconds:,.0f}")
+    out.print(table)
 
 
 def show_machine(out: Console, result: Result) -> None:
