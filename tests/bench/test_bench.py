@@ -497,7 +497,7 @@ def small_run() -> Iterator[tuple[Result, Path, str]]:
 
 
 @linux
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_all_scenarios_run_and_every_booking_is_there(small_run: tuple[Result, Path, str]) -> None:
     result, path, shown = small_run
@@ -518,7 +518,7 @@ def test_all_scenarios_run_and_every_booking_is_there(small_run: tuple[Result, P
 
 
 @linux
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_result_tells_where_it_comes_from(small_run: tuple[Result, Path, str]) -> None:
     result, path, _ = small_run
@@ -542,7 +542,7 @@ def _figure(result: Result, scenario: str, variant: str, name: str) -> float:
 
 
 @linux
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_our_own_generator_knows_each_booking_by_its_id(tmp_path_factory: Any) -> None:
     folder = Path(tempfile.mkdtemp(prefix="holdfast-bench-test-"))

@@ -166,15 +166,16 @@ update stock set reserved = reserved + $3 where show_id = $1 and area = $2;
 select revision, terms, selling, opens_at, closes_at from show_heads where show_id = $1 for update;
 
 -- name: stock_locked
--- For row_lock: the areas of the show in order, locked as the seeds have it.
-select area, seated, first_seat, capacity - reserved - blocked as places from stock
+-- For row_lock: the areas of the show in order, locked as the seeds have it. The clock is read under the head's lock.
+select area, seated, first_seat, capacity - reserved - blocked as places, clock_timestamp() as now from stock
  where show_id = $1 order by area for update;
 
 -- name: head_seen
 select revision, terms, selling, opens_at, closes_at from show_heads where show_id = $1;
 
 -- name: stock_seen
-select area, seated, first_seat, capacity - reserved - blocked as places from stock where show_id = $1 order by area;
+select area, seated, first_seat, capacity - reserved - blocked as places, clock_timestamp() as now from stock
+ where show_id = $1 order by area;
 
 -- name: head_unchanged
 -- For optimistic: locks the head if neither availability nor terms have changed since it was seen; a row that says so, or

@@ -36,7 +36,7 @@ class Outpaced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The show as it was looked at: its head and its stock, area by area."""
+    """The show as it was looked at: its head, its stock area by area, and what the buyer has had of it."""
 
     revision: int
     terms: int
@@ -47,6 +47,12 @@ class Head:
     seated: tuple[bool, ...]
     firsts: tuple[int, ...]
     now: datetime
+    bought: int
+    held_seconds: int
+
+    def hold_seconds(self, wish: Wish) -> int:
+        """How long this hold may be; less than nothing when the buyer has held too long already."""
+        return min(wish.hold_seconds, wish.hold_seconds_max - self.held_seconds)
 
     def sells(self) -> bool:
         """Whether the show is on sale now, by the database's clock."""
@@ -90,7 +96,7 @@ class Stepwise:
 
     async def _try(self, wish: Wish) -> Decision:
         async with self._db.transaction() as tx:
-            head = await self._look(tx, wish.show_id)
+            head = await self._look(tx, wish)
             if head is None:
                 return _refused(wish, "show_not_found", datetime.now().astimezone())
             early = await self._settled_before(tx, wish, head)
@@ -108,7 +114,7 @@ class Stepwise:
                 assert row is not None
                 freed, expired = row["freed_seats"], len(row["failed"])
                 if expired:
-                    looked = await self._look(tx, wish.show_id)
+                    looked = await self._look(tx, wish)
                     assert looked is not None
                     head = replace(looked, now=head.now)
                     outcome, seats = await self._chosen(tx, wish, head)
@@ -120,16 +126,19 @@ class Stepwise:
                 tx.after_commit(lambda: _expired.inc(expired))
             if not won:
                 return Decision(outcome, wish.booking_id, seats, None, head.now)
-            deadline = head.now + timedelta(seconds=await self._hold_seconds(tx, wish))
+            deadline = head.now + timedelta(seconds=head.hold_seconds(wish))
             return Decision(
                 "confirmed" if wish.confirm else "pending", wish.booking_id, seats, deadline, head.now
             )
 
-    async def _look(self, tx: Transaction, show_id: ShowId) -> Head | None:
-        row = await tx.row(self.look_at_head, show_id)
+    async def _look(self, tx: Transaction, wish: Wish) -> Head | None:
+        row = await tx.row(self.look_at_head, wish.show_id)
         if row is None:
             return None
-        stock = await tx.rows(self.look_at_stock, show_id)
+        stock = await tx.rows(self.look_at_stock, wish.show_id)
+        buyer = None
+        if wish.buyer is not None:
+            buyer = await tx.row(sql.buyer_of, wish.show_id, wish.buyer)
         return Head(
             row["revision"],
             row["terms"],
@@ -139,7 +148,9 @@ class Stepwise:
             tuple(area["places"] for area in stock),
             tuple(area["seated"] for area in stock),
             tuple(area["first_seat"] for area in stock),
-            await tx.value(sql.database_clock),
+            stock[0]["now"],
+            buyer["places"] if buyer else 0,
+            buyer["held_seconds"] if buyer else 0,
         )
 
     async def _settled_before(self, tx: Transaction, wish: Wish, head: Head) -> Decision | None:
@@ -156,21 +167,12 @@ class Stepwise:
             return _refused(wish, "not_on_sale", head.now)
         return None
 
-    async def _hold_seconds(self, tx: Transaction, wish: Wish) -> int:
-        if wish.buyer is None:
-            return wish.hold_seconds
-        buyer = await tx.row(sql.buyer_of, wish.show_id, wish.buyer)
-        spent = buyer["held_seconds"] if buyer else 0
-        return min(wish.hold_seconds, wish.hold_seconds_max - spent)
-
     async def _chosen(self, tx: Transaction, wish: Wish, head: Head) -> tuple[str, Sequence[int]]:
         """`won` and the seats, or the refusal and the seats that stood in the way."""
         if wish.buyer is not None:
-            if await self._hold_seconds(tx, wish) < min(HOLD_SECONDS_MIN, wish.hold_seconds):
+            if head.hold_seconds(wish) < min(HOLD_SECONDS_MIN, wish.hold_seconds):
                 return "hold_limit", ()
-            buyer = await tx.row(sql.buyer_of, wish.show_id, wish.buyer)
-            places = buyer["places"] if buyer else 0
-            if wish.buyer_max is not None and places + wish.places > wish.buyer_max:
+            if wish.buyer_max is not None and head.bought + wish.places > wish.buyer_max:
                 return "limit_reached", ()
         area = wish.area
         known = area is not None and 1 <= area <= len(head.left)
@@ -204,8 +206,9 @@ class Stepwise:
             counts = Counter(areas)
             for area, count in counts.items():
                 left[area - 1] -= count
-            hold = timedelta(seconds=await self._hold_seconds(tx, wish))
-            await tx.execute(sql.take_seats, wish.show_id, list(seats), wish.booking_id)
+            hold = timedelta(seconds=head.hold_seconds(wish))
+            if seats:
+                await tx.execute(sql.take_seats, wish.show_id, list(seats), wish.booking_id)
             await tx.execute(sql.take_places, wish.show_id, list(counts), list(counts.values()))
             await tx.execute(
                 sql.insert_booking, wish.show_id, wish.booking_id, wish.organizer_id, wish.reference,
