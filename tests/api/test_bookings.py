@@ -194,6 +194,28 @@ async def test_best_available_needs_seats(client: httpx.AsyncClient, a_show: Any
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/best_available")
 
 
+async def test_the_best_seats_are_those_of_an_area_that_sells_the_tier(
+    client: httpx.AsyncClient, a_show: Any
+) -> None:
+    seats = [{"label": "1", "seats": 4}]
+    areas = [{"name": name, "kind": "seated", "rows": seats} for name in ("Front", "Middle", "Back")]
+    show = await a_show(
+        areas=areas,
+        tiers=[
+            {"area": "Front", "name": "Gold", "amount": 0},
+            {"area": "Middle", "name": "Adult", "amount": 0},
+            {"area": "Middle", "name": "Gold", "amount": 0},
+            {"area": "Back", "name": "Adult", "amount": 0},
+        ],
+    )
+    for area in ("Middle", "Back"):
+        answer = await _claim(client, show, best_available=4, tier="Adult")
+        assert answer.status_code == 201, answer.text
+        assert {place["area"] for place in answer.json()["places"]} == {area}
+    assert (await _claim(client, show, best_available=4, tier="Adult")).json()["code"] == "sold_out"
+    assert (await _claim(client, show, best_available=4, tier="Gold")).status_code == 201
+
+
 async def test_a_search_finds_bookings_as_they_are_shown(
     client: httpx.AsyncClient, owner: httpx.AsyncClient, engine: Engine, a_show: Any
 ) -> None:

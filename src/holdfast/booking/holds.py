@@ -329,14 +329,16 @@ def _best_available(
         limit=OFFERS,
         spread=spread,
     )
-    offers = best(view.taken_or_offered()) or best(view.taken)
+    selling = [area] if area else _selling(view, request)
+    shut = [] if area else [each for each in _seated(view) if each not in selling]
+    offers = best(_with_taken(view.taken_or_offered(), shut)) or best(_with_taken(view.taken, shut))
     if offers and area is None:
         # One area, because prices differ between areas: that of the best offer.
         area = view.plan.area_of(offers[0].seats[0])
         offers = [o for o in offers if all(view.plan.area_of(seat) is area for seat in o.seats)]
     if area is None:
         # Perhaps in vain, but before it refuses the database fails the holds that are overdue, in all areas.
-        area = _with_most_left(view, request)
+        area = max(selling, key=lambda each: view.left[each.number - 1])
     if not offers and request.split and not split:
         offers = _first_free(view, area, count)
     tiers, amounts = _prices(view, request, [area.number] * count)
@@ -344,13 +346,27 @@ def _best_available(
     return _Places(count, area.number, tiers, amounts, offers=offers)
 
 
-def _with_most_left(view: View, request: ClaimRequest) -> "catalog.Area":
+def _seated(view: View) -> list["catalog.Area"]:
+    return [area for area in view.plan.areas if area.kind == "seated"]
+
+
+def _selling(view: View, request: ClaimRequest) -> list["catalog.Area"]:
+    """The seated areas where every tier asked for is sold; all of them where no area sells them, to be told so."""
     names = {request.tier} if request.tier is not None else set(request.tiers or ())
-    seated = [area for area in view.plan.areas if area.kind == "seated"]
-    priced = [a for a in seated if names <= {tier.name for tier in view.show.tiers_of(a.number)}]
+    seated = _seated(view)
     if not seated:
         raise Invalid("The show has no seats. Ask for a quantity.", pointer="/best_available")
-    return max(priced or seated, key=lambda area: view.left[area.number - 1])
+    return [a for a in seated if names <= {tier.name for tier in view.show.tiers_of(a.number)}] or seated
+
+
+def _with_taken(taken: bytes | bytearray, areas: Sequence["catalog.Area"]) -> bytes | bytearray:
+    """The bitmap as if these areas were sold out."""
+    if not areas:
+        return taken
+    bits = int.from_bytes(taken, "little")
+    for area in areas:
+        bits |= ((1 << area.seats) - 1) << area.first
+    return bits.to_bytes(len(taken), "little")
 
 
 def _first_free(view: View, area: "catalog.Area", count: int) -> list[Offer]:
