@@ -44,7 +44,7 @@ class _Target:
 
 
 def judged(results: Results) -> list[Verdict]:
-    """Every target, in the order of the issue; a target whose scenario was not run is not measured, never reached."""
+    """Every target; one whose scenario was not run is not measured, never reached."""
     return [target.judged(results) for target in _TARGETS]
 
 

@@ -161,12 +161,15 @@ begin
   end if;
   at_revision := v_head.revision;
 
-  for v_row in select y.key, y.fingerprint, y.booking_id from idempotency_keys y
-                where y.show_id = p_show_id and y.key = any (p_key) loop
-    v_b := array_position(p_key, v_row.key);
-    outcomes[v_b] := case when v_row.fingerprint = p_fingerprint[v_b] then 'replayed' else 'mismatch' end;
-    booking_ids[v_b] := v_row.booking_id;
-  end loop;
+  -- With few claims per show the number of statements is what a batch costs: none is sent for nothing.
+  if cardinality(array_remove(p_key, null)) > 0 then
+    for v_row in select y.key, y.fingerprint, y.booking_id from idempotency_keys y
+                  where y.show_id = p_show_id and y.key = any (p_key) loop
+      v_b := array_position(p_key, v_row.key);
+      outcomes[v_b] := case when v_row.fingerprint = p_fingerprint[v_b] then 'replayed' else 'mismatch' end;
+      booking_ids[v_b] := v_row.booking_id;
+    end loop;
+  end if;
 
   v_gate := case
     when v_head.terms <> p_terms then 'stale'
@@ -189,11 +192,13 @@ begin
     seats_out := '{}'; v_given := '{}'; v_given_to := '{}'; v_given_area := '{}';
     v_winners := 0; v_fits := 4; v_scarce := false;
     -- What the buyers of this batch have already. The order of v_buyers is that of their rows' locks.
-    select array_agg(x.buyer order by x.buyer), array_agg(coalesce(y.places, 0) order by x.buyer),
-           array_agg(coalesce(y.held_seconds, 0) order by x.buyer)
-      into v_buyers, v_have, v_spent
-      from (select distinct b as buyer from unnest(p_buyer) b where b is not null) x
-      left join buyers y on y.show_id = p_show_id and y.buyer = x.buyer;
+    if cardinality(array_remove(p_buyer, null)) > 0 then
+      select array_agg(x.buyer order by x.buyer), array_agg(coalesce(y.places, 0) order by x.buyer),
+             array_agg(coalesce(y.held_seconds, 0) order by x.buyer)
+        into v_buyers, v_have, v_spent
+        from (select distinct b as buyer from unnest(p_buyer) b where b is not null) x
+        left join buyers y on y.show_id = p_show_id and y.buyer = x.buyer;
+    end if;
     select array_agg(s.capacity - s.reserved - s.blocked order by s.area), array_agg(s.first_seat order by s.area),
            array_agg(s.seated order by s.area), max(s.first_seat + s.capacity) filter (where s.seated)
       into v_left, v_first, v_seated, v_seats from stock s where s.show_id = p_show_id;
@@ -338,10 +343,12 @@ begin
                   p_name, p_buyer, deadlines)
            u(booking_id, reference, outcome, k, seats, area, seat_from, place_from, email, name, buyer, deadline)
      where u.outcome in ('pending', 'confirmed');
-    insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at)
-    select p_show_id, u.key, u.fingerprint, u.booking_id, decided_at
-      from unnest(p_key, p_fingerprint, p_booking, outcomes) u(key, fingerprint, booking_id, outcome)
-     where u.key is not null and u.outcome in ('pending', 'confirmed');
+    if cardinality(array_remove(p_key, null)) > 0 then
+      insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at)
+      select p_show_id, u.key, u.fingerprint, u.booking_id, decided_at
+        from unnest(p_key, p_fingerprint, p_booking, outcomes) u(key, fingerprint, booking_id, outcome)
+       where u.key is not null and u.outcome in ('pending', 'confirmed');
+    end if;
     if p_buyer_max is not null and v_buyers is not null then
       insert into buyers as y (show_id, buyer, places)
       select p_show_id, x.buyer, x.have from unnest(v_buyers, v_have) x(buyer, have) where x.have > 0 order by x.buyer

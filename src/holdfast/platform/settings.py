@@ -87,7 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_claims_max: Annotated[
         int, Meta(ge=1, le=1024, description="Claims in one call of the database.")
     ] = 128
-    claim_lanes: Annotated[int, Meta(ge=1, le=16, description="Batches in flight per process.")] = 4
+    claim_lanes: Annotated[int, Meta(ge=1, le=16, description="Batches in flight per process.")] = 2
     claim_queue_max: Annotated[
         int, Meta(ge=1, le=100_000, description="Claims that may wait; over it: 503.")
     ] = 2000
