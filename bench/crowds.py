@@ -16,6 +16,7 @@ import random
 import re
 import sys
 import time
+from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
 from pathlib import Path
@@ -79,7 +80,7 @@ class Talk(asyncio.Protocol):
         self.crowd.left(self)
 
 
-class Visitors:
+class Visitors(ABC):
     """The base of all crowds: opens the connections, counts, measures, ends. Kinds say what is asked next."""
 
     def __init__(self, job: Crowd) -> None:
@@ -101,9 +102,9 @@ class Visitors:
     def seconds(self) -> float:
         return self.job.seconds
 
+    @abstractmethod
     def following(self, talk: Talk, status: bytes | None, body: bytes) -> bytes | None:
         """The next request of this connection, None when it has done enough. Sets `talk.claiming`."""
-        raise NotImplementedError
 
     async def run(self) -> Load:
         """Runs to the end of time and until all is answered."""

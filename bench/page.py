@@ -36,6 +36,7 @@ _TAIL = """
 ./holdfast bench hot-standing hot-seats --seconds 10 --repeats 5
 ./holdfast bench history --full                     # with ten million old bookings
 ./holdfast bench memory --minutes 5
+./holdfast bench --profile standing                 # what each microsecond of a claim goes to
 ```
 
 `wrk` makes the generator cheaper (`apt install wrk`); without it ours is used, and the result says which. Results are kept in

@@ -1,6 +1,7 @@
 """One scenario after the other: its variants in turn, repeat by repeat, each on fresh servers, metered and audited."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -235,7 +236,7 @@ class Meter:
         }
 
 
-class Scenario:
+class Scenario(ABC):
     """What is measured. A subclass says which variants are compared and how one repeat of one goes."""
 
     name: str
@@ -252,9 +253,9 @@ class Scenario:
         ("generator_us", "generator us", ",.0f"),
     )
 
+    @abstractmethod
     def variants(self, plan: Plan) -> list[Variant]:
         """What is compared, in the order in which it takes turns."""
-        raise NotImplementedError
 
     def settings(self, plan: Plan) -> dict[str, float]:
         """The sizes that this plan gives it, for the record."""
@@ -266,9 +267,9 @@ class Scenario:
         async with stage.books(f"bench_{self.name.replace('-', '_')}") as books:
             yield lambda _: books
 
+    @abstractmethod
     async def run(self, trial: Trial) -> Outcome:
         """One repeat of one variant."""
-        raise NotImplementedError
 
 
 class VariantResult(msgspec.Struct):

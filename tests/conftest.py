@@ -40,6 +40,12 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 
 @pytest.fixture(autouse=True, scope="session")
 def plain_logs() -> Iterator[None]:
+    log_plainly(logging.INFO)
+    yield
+    structlog.reset_defaults()
+
+
+def log_plainly(level: int) -> None:
     """Short lines: structlog's own default draws the local variables of every frame, which takes seconds."""
     structlog.configure(
         processors=[
@@ -48,10 +54,8 @@ def plain_logs() -> Iterator[None]:
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
     )
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

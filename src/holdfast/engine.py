@@ -78,7 +78,10 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
 
 
 async def work(engine: Engine, stopping: asyncio.Event) -> None:
-    """Decides queued claims, sweeps, hands facts on and runs jobs until `stopping` is set. Any number of processes may do so at once."""
+    """Decides queued claims, sweeps, hands facts on and runs jobs until `stopping` is set.
+
+    Any number of processes may do so at once.
+    """
     followers = Followers()
     handlers: Mapping[str, jobs.Handler] = {
         booking.END_BOOKINGS: _end_bookings(engine),

@@ -5,24 +5,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 from holdfast.engine import Engine
+from tests.conftest import log_plainly
 
 
-@pytest.fixture(autouse=True, scope="session")
-def quiet() -> Iterator[None]:
-    """Thousands of refusals are not worth a line each, and the local variables of a failed batch fill megabytes."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-    )
+@pytest.fixture(autouse=True, scope="package")
+def quiet(plain_logs: None) -> Iterator[None]:
+    """Thousands of refusals are not worth a line each."""
+    log_plainly(logging.WARNING)
     yield
-    structlog.reset_defaults()
+    log_plainly(logging.INFO)
 
 
 @pytest.fixture

@@ -61,7 +61,6 @@ from holdfast.booking.queueing import (
     find_anyhow,
     let_queued_go,
     measure_queue,
-    prune_queue,
     refuse_unmade,
 )
 from holdfast.booking.shows import (
@@ -75,7 +74,7 @@ from holdfast.booking.shows import (
     open_show,
     places_left,
 )
-from holdfast.booking.sweeping import prune_keys, sweep
+from holdfast.booking.sweeping import prune_keys, prune_queue, sweep
 from holdfast.booking.view import Change, View, Views
 
 __all__ = [

@@ -161,15 +161,6 @@ async def decide_queued(office: Office) -> int:
     return decided
 
 
-async def prune_queue(office: Office) -> int:
-    """Forgets claims that came to nothing `idempotency_hours` ago, in short pieces; how many."""
-    pruned = total = await office.db.execute(sql.prune_queue, office.settings.idempotency_hours)
-    while pruned:
-        pruned = await office.db.execute(sql.prune_queue, office.settings.idempotency_hours)
-        total += pruned
-    return total
-
-
 async def measure_queue(db: Database) -> None:
     """Sets the gauges of the queue; the count stops at COUNTED_MAX. Raises Busy."""
     row = await db.row(sql.queue_gauges, COUNTED_MAX)

@@ -6,6 +6,7 @@ trips and its own commit, and waits for those of everybody else on the show.
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -60,7 +61,7 @@ class Head:
         return self.selling and opened and (self.closes_at is None or self.now < self.closes_at)
 
 
-class Stepwise:
+class Stepwise(ABC):
     """A strategy of single statements. A subclass says how claims on one show take turns."""
 
     look_at_head: Query
@@ -87,12 +88,12 @@ class Stepwise:
             raise Busy("No answer in time. Ask again with the same Idempotency-Key.") from None
         raise Busy("Too many want this show at once.")
 
-    async def stop(self) -> None:
+    async def stop(self) -> None:  # noqa: B027 -- nothing to stop is right for most
         """Nothing runs beside the requests."""
 
+    @abstractmethod
     async def own(self, tx: Transaction, show_id: ShowId, head: Head) -> None:
         """From here to the commit nobody else changes the show. Raises Outpaced when somebody has since the look."""
-        raise NotImplementedError
 
     async def _try(self, wish: Wish) -> Decision:
         async with self._db.transaction() as tx:

@@ -3,7 +3,7 @@
 from holdfast.booking.office import Office
 from holdfast.booking.view import Change
 from holdfast.platform import telemetry
-from holdfast.platform.db import load_queries
+from holdfast.platform.db import Query, load_queries
 from holdfast.platform.errors import Busy
 from holdfast.platform.ids import ShowId, new_id
 
@@ -45,8 +45,16 @@ async def _sweep_some(office: Office, show_id: ShowId) -> int:
 
 async def prune_keys(office: Office) -> int:
     """Forgets idempotency keys older than `idempotency_hours`, in short pieces; how many."""
-    pruned = total = await office.db.execute(sql.prune_keys, office.settings.idempotency_hours)
-    while pruned:
-        pruned = await office.db.execute(sql.prune_keys, office.settings.idempotency_hours)
+    return await _prune(office, sql.prune_keys)
+
+
+async def prune_queue(office: Office) -> int:
+    """Forgets queued claims that came to nothing `idempotency_hours` ago, in short pieces; how many."""
+    return await _prune(office, sql.prune_queue)
+
+
+async def _prune(office: Office, query: Query) -> int:
+    total = 0
+    while pruned := await office.db.execute(query, office.settings.idempotency_hours):
         total += pruned
     return total
