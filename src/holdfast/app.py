@@ -64,7 +64,7 @@ async def healthz(call: Call[None]) -> HealthJson:
 async def readyz(call: Call[None]) -> HealthJson:
     """Can the process serve: the database answers and has the schema of this code."""
     try:
-        await migrate.check(call.state.db)
+        await migrate.check(call.db)
     except (Busy, migrate.MigrationError) as error:
         raise NotReady(str(error), retry_after=1) from error
     return HealthJson("ready", __version__)
@@ -96,6 +96,7 @@ def make_app(engine: Engine) -> App:
     return build_app(
         [*served, document, page],
         state=engine,
+        db=engine.db,
         authorize=authorize,
         once=Once(engine.db, _caller_name),
         observe=_Observer(),
@@ -120,7 +121,8 @@ def _caller_name(call: Call[Any]) -> str:
     caller = call.caller
     principal = getattr(caller, "principal", caller)
     if principal is not None:
-        return f"person:{principal.person_id}"
+        name: str = principal.name
+        return name
     secret: str | None = getattr(caller, "secret", None)
     return "anyone" if secret is None else f"secret:{sha256(secret.encode()).hexdigest()}"
 

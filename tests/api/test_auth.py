@@ -51,7 +51,7 @@ async def access() -> AsyncIterator[Access]:
 
 def client_of(access: Access, db: Database | None = None) -> httpx.AsyncClient:
     state = SimpleNamespace(db=db, access=access)
-    app: Any = build_app([routes, guarded()], state=state, authorize=access.authorize)
+    app: Any = build_app([routes, guarded()], state=state, db=state.db, authorize=access.authorize)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 

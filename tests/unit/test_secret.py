@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from holdfast.platform.secret import SECRET_LENGTH_MIN, SECRETS_MAX, Secrets, generate
+from holdfast.platform.secret import SECRET_LENGTH_MIN, SECRETS_MAX, Secrets, Unsealable, generate
 from holdfast.platform.settings import BadSetting
 
 OLD = "old-old-old-old-old-old-old-old-old-"
@@ -128,3 +128,31 @@ def test_no_message_shows_a_secret() -> None:
         with pytest.raises(BadSetting) as caught:
             Secrets(text)
         assert "old-" not in str(caught.value)
+
+
+def test_what_was_sealed_is_read_while_its_secret_is_held_and_only_where_it_belongs() -> None:
+    sealed = Secrets(OLD).seal("totp", b"plain", SHOW)
+    assert b"plain" not in sealed
+    assert Secrets(OLD).seal("totp", b"plain", SHOW) != sealed
+    rotated = Secrets(f"{NEW},{OLD}")
+    assert rotated.unseal("totp", sealed, SHOW) == b"plain"
+    assert not rotated.is_current(sealed)
+    assert rotated.is_current(rotated.seal("totp", b"plain", SHOW))
+    for secrets, purpose, text, bound in [
+        (Secrets(NEW), "totp", sealed, SHOW),
+        (rotated, "mail", sealed, SHOW),
+        (rotated, "totp", sealed, BOOKING),
+        (rotated, "totp", sealed[:-1] + bytes([sealed[-1] ^ 1]), SHOW),
+        (rotated, "totp", sealed[:9], SHOW),
+        (rotated, "totp", b"", SHOW),
+    ]:
+        with pytest.raises(Unsealable):
+            secrets.unseal(purpose, text, bound)
+
+
+def test_a_digest_stays_while_the_oldest_secret_is_held_and_tells_nothing_to_others() -> None:
+    digest = Secrets(OLD).digest("address", "guest@example.org", size=16)
+    assert len(digest) == 16
+    assert Secrets(f"{NEW},{OLD}").digest("address", "guest@example.org", size=16) == digest
+    assert Secrets(NEW).digest("address", "guest@example.org", size=16) != digest
+    assert Secrets(OLD).digest("other", "guest@example.org", size=16) != digest

@@ -111,11 +111,7 @@ class Caller:
 
 def permits(principal: Principal | None, permission: Permission, organizer_id: OrganizerId) -> bool:
     """Whether this person may do that with things of this organizer."""
-    return (
-        principal is not None
-        and principal.organizer_id == organizer_id
-        and principal.role in PERMISSIONS[permission]
-    )
+    return principal is not None and principal.organizer_id == organizer_id and _may(principal, permission)
 
 
 def require(
@@ -134,13 +130,20 @@ def require(
         raise Unauthenticated
     if principal.organizer_id != organizer_id:
         raise missing
-    _require_role(principal, permission)
+    _require_right(principal, permission)
     return principal
 
 
-def _require_role(principal: Principal, permission: Permission) -> None:
-    if principal.role not in PERMISSIONS[permission]:
-        raise Forbidden(f"The role {principal.role} does not have the permission {permission}.")
+def _may(principal: Principal, permission: Permission) -> bool:
+    if principal.scopes is not None:
+        return permission in principal.scopes
+    return principal.role in PERMISSIONS[permission]
+
+
+def _require_right(principal: Principal, permission: Permission) -> None:
+    if not _may(principal, permission):
+        whose = "This API key" if principal.role is None else f"The role {principal.role}"
+        raise Forbidden(f"{whose} does not have the permission {permission}.")
 
 
 def bearer(headers: Mapping[bytes, bytes]) -> str | None:
@@ -183,13 +186,13 @@ class Access:
                 return principal
             case Buyer(permission=permission):
                 if principal is not None:
-                    _require_role(principal, permission)
+                    _require_right(principal, permission)
                 return caller
             case Staff(permission=permission):
                 if principal is None:
                     raise Unauthenticated("This needs the access token of a member of staff.")
                 if permission is not None:
-                    _require_role(principal, permission)
+                    _require_right(principal, permission)
                 return principal
         raise AssertionError(f"nobody has said what a route for {who.name} asks")
 

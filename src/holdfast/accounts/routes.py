@@ -80,9 +80,7 @@ async def create_token(call: Call[Credentials]) -> Token:
 
     The answer is a JWT signed with Ed25519. A wrong password and an unknown address have the same answer.
     """
-    token = await sign_in(
-        call.state.db, call.state.access, email=call.body.email, password=call.body.password
-    )
+    token = await sign_in(call.db, call.state.access, email=call.body.email, password=call.body.password)
     return Token(token.text, token.expires_in)
 
 
@@ -90,7 +88,7 @@ async def create_token(call: Call[Credentials]) -> Token:
 async def read_me(call: Call[None]) -> Me:
     """Who am I."""
     principal: Principal = call.caller
-    me = await member(call.state.db, principal)
+    me = await member(call.db, principal)
     return Me(
         me.person_id,
         me.email,

@@ -28,11 +28,23 @@ VERIFIED_MAX = 10_000
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A person who has signed in, as a member of one organizer."""
+    """Who acts for one organizer: a person in a role, or a machine by an API key with its scopes.
 
-    person_id: PersonId
+    Of `person_id` and `key_id` exactly one is set. `admin`: the person looks after the installation, too.
+    """
+
+    person_id: PersonId | None
     organizer_id: OrganizerId
-    role: Role
+    role: Role | None
+    session_id: UUID | None = None
+    admin: bool = False
+    key_id: UUID | None = None
+    scopes: frozenset[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """`person:<id>` or `key:<id>`: whose idempotency keys, limits and audit entries these are."""
+        return f"key:{self.key_id}" if self.person_id is None else f"person:{self.person_id}"
 
 
 class AccessToken(msgspec.Struct, frozen=True):

@@ -174,7 +174,7 @@ async def list_bookings(call: Call[None]) -> BookingsJson:
     accounts.require(call.caller, "bookings.read", view.show.organizer_id, missing=ShowNotFound)
     before = BookingId(id_in(query.cursor) or UUID(int=2**128 - 1))
     wanted = BookingFilter(show_id, before, query.status, query.reference, query.email)
-    found = await booking.search_bookings(engine.db, wanted, query.limit + 1)
+    found = await booking.search_bookings(call.db, wanted, query.limit + 1)
     page, following = page_of(found, query.limit, lambda b: b.booking_id.hex)
     return BookingsJson([_json(each, view) for each in page], following)
 
@@ -184,7 +184,7 @@ async def list_bookings(call: Call[None]) -> BookingsJson:
 )
 async def read_booking(call: Call[None]) -> BookingJson:
     """Read a booking, or what became of one that was queued."""
-    found = await _own_booking(call, "bookings.read", call.state.db)
+    found = await _own_booking(call, "bookings.read", call.db)
     return _json(found, await call.state.office.views.get(found.show_id))
 
 
@@ -277,7 +277,7 @@ async def list_blocks(call: Call[None]) -> BlocksJson:
     """List the blocks of a show, oldest first."""
     view = await _own_show(call)
     after = id_in(call.query.cursor) or UUID(int=0)
-    found = await booking.blocks_of(call.state.db, view.show.show_id, after, call.query.limit + 1)
+    found = await booking.blocks_of(call.db, view.show.show_id, after, call.query.limit + 1)
     page, following = page_of(found, call.query.limit, lambda b: b.block_id.hex)
     return BlocksJson([_block_json(each, view) for each in page], following)
 
@@ -291,7 +291,7 @@ async def list_blocks(call: Call[None]) -> BlocksJson:
 async def read_block(call: Call[None]) -> BlockJson:
     """Read a block."""
     view = await _own_show(call)
-    found = await booking.block_by_id(call.state.db, view.show.show_id, BlockId(call.path["block_id"]))
+    found = await booking.block_by_id(call.db, view.show.show_id, BlockId(call.path["block_id"]))
     return _block_json(found, view)
 
 
@@ -304,7 +304,7 @@ async def read_block(call: Call[None]) -> BlockJson:
 async def delete_block(call: Call[None]) -> None:
     """Put blocked places back on sale."""
     view = await _own_show(call)
-    async with call.state.db.transaction() as tx:
+    async with call.db.transaction() as tx:
         await booking.release_block(tx, call.state.office, view.show.show_id, BlockId(call.path["block_id"]))
 
 
@@ -318,7 +318,7 @@ def _asker(call: Call[Any]) -> Asker:
             f"Without a token a key needs at least {ANONYMOUS_KEY_LENGTH_MIN} characters, and they should be random.",
             errors=[{"pointer": "/Idempotency-Key", "detail": "Too short.", "in": "header"}],
         )
-    scope = f"person:{principal.person_id}" if principal else "anyone"
+    scope = principal.name if principal else "anyone"
     return Asker(booking.key_digest(scope, key), call.fingerprint())
 
 

@@ -365,7 +365,7 @@ async def claim_seats(call: Call[SeedClaimBody]) -> Answer:
 )
 async def read_booking(call: Call[None]) -> SeedBooking:
     """Read a booking. The path names no show, so each show is asked for it in turn, the newest first."""
-    found, asked = await _found(call, call.state.db)
+    found, asked = await _found(call, call.db)
     return _booking(found, await call.state.office.views.get(found.show_id), asked)
 
 
@@ -408,7 +408,7 @@ async def _made(call: Call[SeedShowBody], tx: Transaction, organizer_id: Organiz
 async def _cards(call: Call[None]) -> list[SeedShowCard]:
     principal: Principal | None = call.caller
     organizer_id = principal.organizer_id if principal is not None else None
-    shows = await catalog.last_to_start(call.state.db, organizer_id, SHOWS_MAX)
+    shows = await catalog.last_to_start(call.db, organizer_id, SHOWS_MAX)
     left = await booking.places_left(call.state.office, [show.show_id for show in shows])
     return [
         SeedShowCard(show.show_id, show.name, _time(show.start_time, exact=True), *left[show.show_id])
@@ -445,7 +445,7 @@ def _asker(call: Call[Any]) -> Asker:
     key = call.idempotency_key()
     if key is None:
         return Asker()
-    scope = f"seeds:{call.caller.person_id}" if call.caller is not None else "seeds"
+    scope = f"seeds:{call.caller.name}" if call.caller is not None else "seeds"
     return Asker(booking.key_digest(scope, key), call.fingerprint())
 
 

@@ -227,7 +227,7 @@ async def read_show(call: Call[None]) -> Answer:
 async def edit_show(call: Call[ShowEdit]) -> Answer:
     """Edit a show; what is not sent stays as it is."""
     engine, show_id, principal = call.state, ShowId(call.path["show_id"]), call.caller
-    async with engine.db.transaction() as tx:
+    async with call.db.transaction() as tx:
         show = await booking.edit_show(
             tx, engine.office, principal.organizer_id, show_id, call.body, if_match(call)
         )

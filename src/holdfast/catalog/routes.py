@@ -108,7 +108,7 @@ async def list_venues(call: Call[None]) -> VenuesJson:
     """List the organizer's venues, oldest first."""
     query: PageQuery = call.query
     after = id_in(query.cursor) or UUID(int=0)
-    found = await catalog.list_venues(call.state.db, _organizer(call), after, query.limit + 1)
+    found = await catalog.list_venues(call.db, _organizer(call), after, query.limit + 1)
     page, following = page_of(found, query.limit, lambda venue: venue.venue_id.hex)
     return VenuesJson([_venue_json(venue) for venue in page], following)
 
@@ -118,7 +118,7 @@ async def list_venues(call: Call[None]) -> VenuesJson:
 )  # fmt: skip
 async def read_venue(call: Call[None]) -> Answer:
     """Read a venue."""
-    venue = await catalog.venue_by_id(call.state.db, _organizer(call), VenueId(call.path["venue_id"]))
+    venue = await catalog.venue_by_id(call.db, _organizer(call), VenueId(call.path["venue_id"]))
     return fresh(call, msgspec.json.encode(_venue_json(venue)), etag(venue.version))
 
 
@@ -128,7 +128,7 @@ async def read_venue(call: Call[None]) -> Answer:
 async def edit_venue(call: Call[VenueSpec]) -> Answer:
     """Set all of a venue. Shows that were made before keep their time zone."""
     venue_id, version = VenueId(call.path["venue_id"]), if_match(call)
-    async with call.state.db.transaction() as tx:
+    async with call.db.transaction() as tx:
         venue = await catalog.edit_venue(tx, _organizer(call), venue_id, call.body, version)
     return _tagged(Answer(200, _venue_json(venue)), venue.version)
 
@@ -156,7 +156,7 @@ async def list_layouts(call: Call[None]) -> LayoutsJson:
     """List the layouts of a venue, each in its newest version, oldest first."""
     query, venue_id = call.query, VenueId(call.path["venue_id"])
     after = id_in(query.cursor) or UUID(int=0)
-    found = await catalog.list_layouts(call.state.db, _organizer(call), venue_id, after, query.limit + 1)
+    found = await catalog.list_layouts(call.db, _organizer(call), venue_id, after, query.limit + 1)
     page, following = page_of(found, query.limit, lambda layout: layout.layout_id.hex)
     return LayoutsJson([_layout_card(layout) for layout in page], following)
 
@@ -167,7 +167,7 @@ async def list_layouts(call: Call[None]) -> LayoutsJson:
 async def read_layout(call: Call[None]) -> Answer:
     """Read a layout, the newest version or the one asked for. A version never changes."""
     layout_id = LayoutId(call.path["layout_id"])
-    layout = await catalog.layout_by_id(call.state.db, _organizer(call), layout_id, call.query.version)
+    layout = await catalog.layout_by_id(call.db, _organizer(call), layout_id, call.query.version)
     return fresh(call, msgspec.json.encode(_layout_json(layout)), etag(layout.version))
 
 
@@ -178,7 +178,7 @@ async def read_layout(call: Call[None]) -> Answer:
 async def revise_layout(call: Call[LayoutSpec]) -> Answer:
     """Make the next version of a layout. Shows that were built from an older one keep theirs."""
     layout_id, version = LayoutId(call.path["layout_id"]), if_match(call)
-    async with call.state.db.transaction() as tx:
+    async with call.db.transaction() as tx:
         layout = await catalog.revise_layout(tx, _organizer(call), layout_id, call.body, version)
     return _tagged(Answer(200, _layout_json(layout)), layout.version)
 

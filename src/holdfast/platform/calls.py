@@ -50,13 +50,14 @@ class Call(Generic[B]):
     """One request. `path` and `query` hold what the route declared, `body` the decoded body.
 
     `caller` is whoever the authorizer found (None on a route for ANYONE); `state` is what the app was built with or
-    its lifespan opened. `raw_body` are the bytes as sent.
+    its lifespan opened. `raw_body` are the bytes as sent. `db` is the database as far as the caller may see it.
     """
 
     __slots__ = (
         "added",
         "body",
         "caller",
+        "db",
         "head_at",
         "headers",
         "path",
@@ -80,6 +81,7 @@ class Call(Generic[B]):
         self.headers = headers
         self.request_id = request_id
         self.state: Any = None
+        self.db: Any = None
         self.path: dict[str, Any] = {}
         self.query: Any = None
         self.raw_body = b""

@@ -157,13 +157,17 @@ class _Mounts(Router):
 
 
 class App:
-    """The ASGI app. `state` may be set by the lifespan; `in_flight` counts the requests being answered now."""
+    """The ASGI app. `state` may be set by the lifespan; `in_flight` counts the requests being answered now.
+
+    `db` is what `call.db` begins as; `authorize` may set another, which shows less.
+    """
 
     def __init__(
         self,
         route_sets: Iterable[Routes],
         *,
         state: Any = None,
+        db: Any = None,
         authorize: Authorize | None = None,
         once: Replays | None = None,
         observe: Observe | None = None,
@@ -173,6 +177,7 @@ class App:
         body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         self.state = state
+        self.db = db
         self.in_flight = 0
         self.routes = [route for routes in route_sets for route in routes.all]
         self._once = once
@@ -252,6 +257,7 @@ class App:
         route, values = self._find(method, scope["path"])
         call: Call[Any] = Call(route, scope, receive, headers, request_id)
         call.state = self.state
+        call.db = self.db
         self.in_flight += 1
         try:
             if self._mounted and route is self._elsewhere:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from string import ascii_letters, digits
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -27,11 +29,16 @@ TOKEN_LENGTH = VERSION_LENGTH + 27
 _VERSION_ALPHABET = ascii_letters + digits
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _KEY_BYTES = 32
+_NONCE_BYTES = 12  # NIST SP 800-38D, section 8.2.2
 
 
 def generate() -> str:
     """A fresh secret of 256 random bits, fit for `HOLDFAST_SECRET_KEY`."""
     return secrets.token_urlsafe(_KEY_BYTES)
+
+
+class Unsealable(Exception):
+    """What was sealed under a secret that is no longer held, for something else, or was changed since."""
 
 
 class Secrets:
@@ -58,6 +65,8 @@ class Secrets:
             )
         self._signers: dict[str, dict[str, _Signer]] = {}
         self._first: dict[str, _Signer] = {}
+        self._sealers: dict[str, dict[str, AESGCM]] = {}
+        self._digest_keys: dict[str, bytes] = {}
 
     def sign(self, purpose: str, *parts: bytes) -> str:
         """29 letters of base64url that only a holder of the secret can make for these very parts, always the same."""
@@ -73,12 +82,57 @@ class Secrets:
         signer = self._for(purpose).get(token[:VERSION_LENGTH])
         return signer is not None and hmac.compare_digest(signer.token(parts), token)
 
+    def digest(self, purpose: str, text: str, *, size: int = 32) -> bytes:
+        """`size` bytes that stand for the text where it is looked up but must not stand itself, under the oldest secret.
+
+        Who does not hold the secret can neither make it nor try words against it. It changes when the oldest secret of
+        the list is dropped, so what is looked up by it is made anew first (`holdfast reseal`).
+        """
+        key = self._digest_keys.get(purpose)
+        if key is None:
+            oldest = list(self._roots.values())[-1]
+            key = self._digest_keys[purpose] = _derived(oldest, "digest " + purpose, _KEY_BYTES)
+        return blake2b(text.encode(), key=key, digest_size=size).digest()
+
+    def seal(self, purpose: str, plain: bytes, *bound: bytes) -> bytes:
+        """The bytes encrypted under the first secret (AES-256-GCM), readable only together with the same `bound` parts.
+
+        Bind what the value belongs to, such as the id of its row, so that it cannot be moved to another.
+        """
+        version, sealer = next(iter(self._sealing(purpose).items()))
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return version.encode() + nonce + sealer.encrypt(nonce, plain, _joined(bound))
+
+    def unseal(self, purpose: str, sealed: bytes, *bound: bytes) -> bytes:
+        """What was sealed under any secret held. Raises Unsealable."""
+        version, nonce = sealed[:VERSION_LENGTH].decode("latin-1"), sealed[VERSION_LENGTH:][:_NONCE_BYTES]
+        sealer = self._sealing(purpose).get(version)
+        if sealer is None or len(nonce) < _NONCE_BYTES:
+            raise Unsealable("sealed under a secret that is not held")
+        try:
+            return sealer.decrypt(nonce, sealed[VERSION_LENGTH + _NONCE_BYTES :], _joined(bound))
+        except InvalidTag:
+            raise Unsealable("sealed for something else, or changed") from None
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether it was sealed under the first secret; if not, seal it again before the old secret is dropped."""
+        return sealed[:VERSION_LENGTH].decode("latin-1") == next(iter(self._roots))
+
     def ed25519(self, purpose: str) -> dict[str, Ed25519PrivateKey]:
         """The signing key of each secret by its version; the first signs, the others are there to verify."""
         return {
             version: Ed25519PrivateKey.from_private_bytes(_derived(root, "ed25519 " + purpose, _KEY_BYTES))
             for version, root in self._roots.items()
         }
+
+    def _sealing(self, purpose: str) -> dict[str, AESGCM]:
+        sealers = self._sealers.get(purpose)
+        if sealers is None:
+            sealers = self._sealers[purpose] = {
+                version: AESGCM(_derived(root, "seal " + purpose, _KEY_BYTES))
+                for version, root in self._roots.items()
+            }
+        return sealers
 
     def _for(self, purpose: str) -> "dict[str, _Signer]":
         signers = self._signers.get(purpose)
@@ -100,10 +154,13 @@ class _Signer:
         self._key = key
 
     def token(self, parts: Sequence[bytes]) -> str:
-        # Each part behind its length, so that ("ab", "c") and ("a", "bc") differ.
-        signed = b"".join([b"%d:%b" % (len(part), part) for part in parts])
-        signature = b2a_base64(blake2b(signed, key=self._key, digest_size=SIGNATURE_BYTES).digest())
+        signature = b2a_base64(blake2b(_joined(parts), key=self._key, digest_size=SIGNATURE_BYTES).digest())
         return self._version + signature.translate(_URL_SAFE, b"=\n").decode("ascii")
+
+
+def _joined(parts: Sequence[bytes]) -> bytes:
+    # Each part behind its length, so that ("ab", "c") and ("a", "bc") differ.
+    return b"".join([b"%d:%b" % (len(part), part) for part in parts])
 
 
 def _derived(root: bytes, info: str, length: int) -> bytes:
