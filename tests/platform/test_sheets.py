@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 import sys
 import unicodedata
 from datetime import UTC, datetime
@@ -136,7 +135,4 @@ def test_a_file_name_cannot_leave_its_header() -> None:
     assert value == (
         b"attachment; filename=\"b_x_y_.._Gr_e.csv\"; filename*=UTF-8''b%22%0D%0Ax%3A%20y%2F..%2FGr%C3%B6%C3%9Fe.csv"
     )
-    assert (
-        re.search(rb'filename="(.*?)"', attached("x" * 500 + ".csv")[1])[1]
-        == b"x" * (FILENAME_MAX - 4) + b".csv"
-    )  # type: ignore[index]
+    assert b'filename="' + b"x" * (FILENAME_MAX - 4) + b'.csv";' in attached("x" * 500 + ".csv")[1]
