@@ -54,6 +54,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The first owner's password.", extra=_SECRET),
     ] = None
     token_seconds: Annotated[int, Meta(ge=60, le=86_400, description="Life of an access token.")] = 900
+    session_seconds: Annotated[
+        int, Meta(ge=300, le=34_560_000, description="The longest that anybody stays signed in.")
+    ] = 2_592_000
+    session_idle_seconds: Annotated[
+        int, Meta(ge=60, le=34_560_000, description="The console signs out who is away this long.")
+    ] = 43_200
+    refresh_idle_seconds: Annotated[
+        int, Meta(ge=60, le=34_560_000, description="A refresh token unused this long is good no more.")
+    ] = 604_800
+    public_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+/?$", max_length=300)] | None,
+        Meta(description="What stands before every link that is sent; unset: what this process listens on."),
+    ] = None
+    oidc_issuer: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://", max_length=500)] | None,
+        Meta(description="An OpenID Connect provider that staff may sign in by; its address, as it states it."),
+    ] = None
+    oidc_client_id: Annotated[str | None, Meta(description="What the provider calls this installation.")] = (
+        None
+    )
+    oidc_client_secret: Annotated[
+        str | None, Meta(description="What proves it to the provider.", extra=_SECRET)
+    ] = None
     seed_routes: Annotated[
         Literal["open", "staff", "off"],
         Meta(description="Who may use /book and the other routes of the seeds."),
@@ -126,6 +149,36 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=256, description="Jobs that one worker runs side by side.")
     ] = 8
 
+    # Mail
+    smtp_url: Annotated[
+        str | None,
+        Meta(
+            description="Mail server: smtp://user:password@host:587?starttls or smtps://user:password@host.",
+            extra=_SECRET,
+        ),
+    ] = None
+    mail_from: Annotated[
+        str | None, Meta(description="Where letters come from: `Opera <tickets@example.org>`.")
+    ] = None
+    mail_folder: Annotated[
+        str | None, Meta(description="Folder that letters are put into while no mail server is set.")
+    ] = None
+    mail_seconds: Annotated[
+        float, Meta(gt=0, le=60, description="The longest a mail server may take over one step.")
+    ] = 10.0
+
+    # Calling out
+    egress: Annotated[
+        Literal["public", "any"],
+        Meta(
+            description="Where organizers' addresses may lead: `public` is https on public addresses alone; `any` is for development: also http, any port, and private addresses."
+        ),
+    ] = "public"
+    egress_proxy: Annotated[
+        str | None,
+        Meta(description="HTTP proxy through which all calls to organizers' addresses go.", extra=_SECRET),
+    ] = None
+
     # Serving
     body_bytes_max: Annotated[int, Meta(ge=1024, le=33_554_432, description="The largest request body.")] = (
         1_048_576
@@ -133,10 +186,56 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds: Annotated[
         float, Meta(gt=0, le=300, description="Time for open requests to end at a stop.")
     ] = 10.0
+    tls_cert: Annotated[
+        str | None, Meta(description="PEM file of the server's certificate and its chain; unset: plain HTTP.")
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="PEM file of the certificate's private key.")] = None
+    hsts_seconds: Annotated[
+        int, Meta(ge=0, le=63_072_000, description="What browsers are told under TLS: no plain HTTP for so long.")
+    ] = 31_536_000
+    trusted_proxies: Annotated[
+        str,
+        Meta(
+            description="Who may say by X-Forwarded-For and -Proto who the client is: addresses, networks, `unix`."
+        ),
+    ] = ""
+    allowed_hosts: Annotated[
+        str, Meta(description="Names that a Host header may have; unset: any, on loopback only loopback's.")
+    ] = ""
+    cors_origins: Annotated[
+        str, Meta(description="Other sites whose scripts may use the API with credentials: https://a.example,...")
+    ] = ""
+    connections_max: Annotated[
+        int, Meta(ge=10, le=1_000_000, description="Open connections per process; over it: 503.")
+    ] = 10_000
+    connections_per_address_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Of one address; trusted proxies and loopback are exempt.")
+    ] = 1000
+    head_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="Time for the head of a request, once it has begun.")
+    ] = 10.0
+    body_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="Time for a body, and a second more for each 16 KiB of it.")
+    ] = 30.0
+    keep_alive_seconds: Annotated[
+        float, Meta(gt=0, le=3600, description="An idle connection of a client is closed after this.")
+    ] = 75.0
+    unread_seconds: Annotated[
+        float, Meta(gt=0, le=3600, description="A client that does not take its answer is cut off after this.")
+    ] = 60.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
     ] = "info"
     log_format: Annotated[Literal["json", "console"], Meta(description="How log lines look.")] = "json"
+
+    @property
+    def address(self) -> str:
+        """Where people find this installation, without a slash at the end: what every link begins with."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        scheme = "https" if getattr(self, "tls_cert", None) else "http"
+        return f"{scheme}://{host}:{self.port}"
 
 
 _HINTS = get_type_hints(Settings, include_extras=True)
