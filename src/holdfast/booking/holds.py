@@ -25,6 +25,7 @@ from holdfast.booking.view import View
 from holdfast.platform import clock, telemetry
 from holdfast.platform.errors import Busy, Conflict, IdempotencyMismatch, Invalid, Refusal
 from holdfast.platform.ids import BookingId, ShowId, new_id, new_reference
+from holdfast.platform.mail import masked
 
 log = telemetry.log("booking")
 _counted = cache(telemetry.CLAIMS.labels)
@@ -524,14 +525,6 @@ def _relaxed(view: View, places: _Places, seats: Sequence[int]) -> str | None:
         seats
     )
     return "orphan" if together else "split"
-
-
-def masked(email: str | None) -> str | None:
-    """`g***@example.org`: enough to recognise, too little to write to."""
-    if email is None:
-        return None
-    local, _, domain = email.partition("@")
-    return f"{local[:1]}***@{domain}"
 
 
 _NOBODY = Customer()

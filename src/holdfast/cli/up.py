@@ -20,13 +20,14 @@ from holdfast import accounts
 from holdfast.cli import demo as demo_
 from holdfast.cli.installation import OWNER, Installation, InstallationError
 from holdfast.cli.serving import listen
-from holdfast.platform import migrate, telemetry
+from holdfast.platform import mail, migrate, telemetry
 from holdfast.platform.db import open_database
 from holdfast.platform.processes import Family
 from holdfast.platform.settings import Settings, environment
 
 LOOK_SECONDS = 0.2
 COUNTERS = "holdfast-metrics-"
+MAIL = "mail"
 PROCESSES_COUNTED = 50
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- folders in it are made by mkdtemp
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -45,7 +46,7 @@ def run_up(settings: Settings, *, demo: bool, reload: bool) -> None:
     changed = _code_changes() if reload else None
     listener = listen(settings.host, settings.port)
     try:
-        with Installation(settings, whole=True) as installation:
+        with Installation(_with_mail(settings), whole=True) as installation:
             asyncio.run(_prepare(installation, demo=demo))
             _say_where(Console(highlight=False, soft_wrap=True), installation, listener)
             _look_after(installation, listener, stop, changed)
@@ -131,6 +132,14 @@ async def _migrate_again(settings: Settings) -> None:
         log.warning("the database was not brought up to date", error=str(error))
 
 
+def _with_mail(settings: Settings) -> Settings:
+    """Letters go into a folder of the data folder where no mail server is set. Raises BadSetting for a bad one."""
+    if settings.smtp_url is None and settings.mail_folder is None:
+        settings = msgspec.structs.replace(settings, mail_folder=str(Path(settings.data).absolute() / MAIL))
+    mail.check(settings)
+    return settings
+
+
 def _for_children(settings: Settings) -> Settings:
     """What suits one machine with a person before it, where nothing else was asked for."""
     changes: dict[str, str] = {}
@@ -207,5 +216,7 @@ def _say_where(out: Console, installation: Installation, listener: socket.socket
         out.print(f"  sign in        {email}, password {password}   (kept in {kept_in})", markup=False)
     else:
         out.print(f"  sign in        {settings.admin_email}, with the password that was set")
+    if settings.smtp_url is None:
+        out.print(f"  mail           goes into {settings.mail_folder}", markup=False)
     if installation.server is not None:
         out.print(f"  database       psql '{installation.server.dsn}'", markup=False)

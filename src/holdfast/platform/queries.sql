@@ -135,3 +135,30 @@ with old as materialized (
   select caller, key from answers where created_at < now() - make_interval(hours => $1)
    order by created_at limit $2 for update skip locked)
 delete from answers a using old where a.caller = old.caller and a.key = old.key
+
+-- name: add_letter
+insert into letters (letter_id, recipient, sealed) values ($1, $2, $3)
+
+-- name: letter_by_id
+select sealed, created_at from letters where letter_id = $1
+
+-- name: letter_sent
+-- Forgets a letter that was handed over. Locks it.
+delete from letters where letter_id = $1
+
+-- name: forget_letters_to
+-- Forgets the letters to one recipient. Locks them.
+delete from letters where recipient = $1
+
+-- name: forget_old_letters
+-- Forgets up to $2 letters that are older than $1 days.
+delete from letters where letter_id = any (array(
+  select letter_id from letters where created_at < now() - make_interval(days => $1) order by created_at limit $2))
+
+-- name: letters_after
+-- Up to $2 letters in the order of their ids, behind $1. Locks them.
+select letter_id, sealed from letters where letter_id > $1 order by letter_id limit $2 for update
+
+-- name: letter_resealed
+-- The same letter under another key. The caller has locked it.
+update letters set recipient = $2, sealed = $3 where letter_id = $1

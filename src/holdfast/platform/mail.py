@@ -1,0 +1,310 @@
+"""Letters: written in the transaction of the change that they tell of, sent by a job.
+
+Until it is handed over, a letter is a row whose recipient and contents are sealed; the job beside it carries an id
+alone. It is sent at least once: a process that dies after the mail server took the letter and before that was written
+down sends it again, under the same Message-ID, so that the double can be recognised. Addresses stand neither in jobs
+nor in dead letters nor in logs: what a mail server says of one is told as its code and the address masked.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import SplitResult, unquote, urlsplit
+from uuid import UUID
+
+import msgspec
+
+from holdfast.platform import jobs, telemetry
+from holdfast.platform.db import Database, Transaction, load_queries, no_transaction_is_open
+from holdfast.platform.errors import Invalid
+from holdfast.platform.ids import new_id
+from holdfast.platform.jobs import Job
+from holdfast.platform.secret import Secrets
+from holdfast.platform.settings import BadSetting, Settings
+
+SEND = "mail.send"
+# An address, as a name for looking up what belongs to it.
+RECIPIENT = "mail recipient"
+RECIPIENT_BYTES = 16
+SUBJECT_LENGTH_MAX = 250
+# A letter that could not be sent for so long is forgotten: it tells of what is long past, and names a person.
+LETTER_DAYS = 7
+FORGOTTEN_AT_ONCE = 1000
+# While no way to send is set, a letter is looked at again after this.
+NO_WAY_SECONDS = 300.0
+FROM_NOBODY = "Holdfast <holdfast@localhost>"
+
+_PORTS = {"smtp": 587, "smtps": 465}
+# RFC 3463: class, subject and detail of what went wrong. Nothing else of the server's words is kept.
+_ENHANCED_CODE = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
+
+sql = load_queries(__file__)
+log = telemetry.log("mail")
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """What one letter says, and to whom."""
+
+    to: str
+    subject: str
+    text: str
+    html: str | None = None
+
+
+class NotSent(Exception):
+    """The letter was not taken this time; the message names no address."""
+
+
+async def post(
+    tx: Transaction, secrets: Secrets, *, to: str, subject: str, text: str, html: str | None = None
+) -> UUID:
+    """Writes a letter in the caller's transaction, to be sent soon after the commit; its id.
+
+    White space in the subject becomes single spaces, so that no text of ours or a tenant's makes a header of its own.
+    Raises Invalid (pointer `/email`) for an address that no mail can go to.
+    """
+    recipient(to)
+    letter = Letter(to, " ".join(subject.split())[:SUBJECT_LENGTH_MAX], text, html)
+    letter_id = new_id()
+    await tx.execute(
+        sql.add_letter, letter_id, recipient_digest(secrets, to), _sealed(secrets, letter_id, letter)
+    )
+    await jobs.enqueue(tx, SEND, {"letter_id": str(letter_id)}, job_id=letter_id)
+    return letter_id
+
+
+async def forget_letters_to(tx: Transaction, secrets: Secrets, email: str) -> int:
+    """Forgets the letters to this address that have not been sent; how many. Their jobs find nothing and end."""
+    return await tx.execute(sql.forget_letters_to, recipient_digest(secrets, email))
+
+
+async def forget_old(db: Database) -> int:
+    """Forgets letters that could not be sent for LETTER_DAYS, in short pieces; how many. Raises Busy."""
+    forgotten = 0
+    while gone := await db.execute(sql.forget_old_letters, LETTER_DAYS, FORGOTTEN_AT_ONCE):
+        forgotten += gone
+    return forgotten
+
+
+async def reseal_some(tx: Transaction, secrets: Secrets, after: UUID, limit: int) -> UUID | None:
+    """Seals up to `limit` letters behind `after` under the first secret; the last one looked at, None at the end."""
+    rows = await tx.rows(sql.letters_after, after, limit)
+    for row in rows:
+        letter = _unsealed(secrets, row["letter_id"], row["sealed"])
+        await tx.execute(
+            sql.letter_resealed, row["letter_id"], recipient_digest(secrets, letter.to),
+            _sealed(secrets, row["letter_id"], letter),
+        )  # fmt: skip
+    return rows[-1]["letter_id"] if rows else None
+
+
+def recipient(text: str) -> Address:
+    """The address as a header takes it; a domain with other letters than ASCII in its IDNA form.
+
+    Raises Invalid (pointer `/email`) for what is not exactly one address, and for letters beyond ASCII before the @.
+    """
+    try:
+        local, _, domain = text.rpartition("@")
+        address = Address(addr_spec=f"{local}@{domain.encode('idna').decode('ascii')}")
+        if address.addr_spec.partition("@")[0] == local and address.domain:
+            return address
+    except (ValueError, MessageError, IndexError):
+        pass
+    raise Invalid("No mail can be sent to this address.", pointer="/email")
+
+
+def recipient_digest(secrets: Secrets, email: str) -> bytes:
+    """What letters to an address are found by."""
+    return secrets.digest(RECIPIENT, email.strip().lower(), size=RECIPIENT_BYTES)
+
+
+def masked(email: str | None) -> str | None:
+    """`g***@example.org`: enough to recognise, too little to write to."""
+    if email is None:
+        return None
+    local, _, domain = email.partition("@")
+    return f"{local[:1]}***@{domain}"
+
+
+def check(settings: Settings) -> None:
+    """Raises BadSetting for a HOLDFAST_SMTP_URL or HOLDFAST_MAIL_FROM that cannot be one."""
+    _sender(settings)
+    if settings.smtp_url is not None:
+        _smtp_parts(settings.smtp_url)
+
+
+class Mailer:
+    """Sends letters: by SMTP, into a folder, or, while neither is set, not yet. Raises BadSetting as `check` does."""
+
+    def __init__(self, settings: Settings, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._from = _sender(settings)
+        self._warned = False
+        self._hand_over: Callable[[UUID, Letter, EmailMessage], Awaitable[None]] | None = None
+        if settings.smtp_url is not None:
+            self._hand_over = _Smtp(settings.smtp_url, settings.mail_seconds, self._from).send
+        elif settings.mail_folder is not None:
+            self._hand_over = _Folder(Path(settings.mail_folder)).put
+
+    async def send(self, job: Job, db: Database) -> None:
+        """Handles a job `mail.send`. Raises NotSent for another try, Discard for a letter that nobody will take."""
+        letter_id = UUID(job.payload["letter_id"])
+        row = await db.row(sql.letter_by_id, letter_id)
+        if row is None:
+            return  # Sent by a run that was thought dead, or forgotten since.
+        if self._hand_over is None:
+            self._warn()
+            raise jobs.Later(NO_WAY_SECONDS)
+        letter = _unsealed(self._secrets, letter_id, row["sealed"])
+        message = self._message(letter_id, letter, format_datetime(row["created_at"]))
+        assert no_transaction_is_open()
+        await self._hand_over(letter_id, letter, message)
+        async with db.transaction() as tx:
+            await tx.execute(sql.letter_sent, letter_id)
+            await jobs.finish(tx, job)
+
+    def _message(self, letter_id: UUID, letter: Letter, date: str) -> EmailMessage:
+        message = EmailMessage(policy=SMTP)
+        message["From"] = self._from
+        message["To"] = recipient(letter.to)
+        message["Subject"] = letter.subject
+        message["Date"] = date
+        message["Message-ID"] = f"<{letter_id}@{self._from.domain}>"
+        # RFC 3834, section 5: nobody's holiday reply comes back.
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(letter.text)
+        if letter.html is not None:
+            message.add_alternative(letter.html, subtype="html")
+        return message
+
+    def _warn(self) -> None:
+        if not self._warned:
+            log.warning("letters wait: neither HOLDFAST_SMTP_URL nor HOLDFAST_MAIL_FOLDER is set")
+            self._warned = True
+
+
+class _Folder:
+    """Each letter as a file that mail programs open."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def put(self, letter_id: UUID, _letter: Letter, message: EmailMessage) -> None:
+        await asyncio.to_thread(self._write, letter_id, message.as_bytes())
+
+    def _write(self, letter_id: UUID, text: bytes) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / f"{letter_id}.eml"
+        partial = path.with_suffix(".part")
+        partial.touch(mode=0o600)
+        partial.write_bytes(text)
+        partial.replace(path)
+
+
+class _Smtp:
+    """A mail server, spoken to once per letter; each step takes at most `seconds`, and all of them four times that."""
+
+    def __init__(self, url: str, seconds: float, sender: Address) -> None:
+        parts = _smtp_parts(url)
+        self._seconds = seconds
+        self._sender = sender.addr_spec
+        self._options: dict[str, Any] = {
+            "hostname": parts.hostname,
+            "port": parts.port or _PORTS[parts.scheme],
+            "username": unquote(parts.username) if parts.username else None,
+            "password": unquote(parts.password) if parts.password else None,
+            "use_tls": parts.scheme == "smtps",
+            "start_tls": parts.query == "starttls",
+            # Looking our own name up in the DNS would block the process.
+            "local_hostname": sender.domain,
+            "timeout": seconds,
+        }
+        if parts.scheme == "smtps" or parts.query == "starttls":
+            self._options["tls_context"] = ssl.create_default_context()
+
+    async def send(self, _letter_id: UUID, letter: Letter, message: EmailMessage) -> None:
+        # Imported when there is something to send: a process that serves the API never has.
+        import aiosmtplib
+
+        taken = False
+        try:
+            async with asyncio.timeout(4 * self._seconds):
+                async with aiosmtplib.SMTP(**self._options) as server:
+                    await server.send_message(
+                        message, sender=self._sender, recipients=[recipient(letter.to).addr_spec]
+                    )
+                    taken = True
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            _refused(letter, error.recipients[0].code, error.recipients[0].message)
+        except (aiosmtplib.SMTPDataError, aiosmtplib.SMTPSenderRefused) as error:
+            _refused(letter, error.code, error.message)
+        except aiosmtplib.SMTPResponseException as error:
+            raise NotSent(f"The mail server answered {_code(error.code, error.message)}.") from None
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            # What is lost after the letter was taken, in saying goodbye, is no failure.
+            if not taken:
+                raise NotSent(f"The mail server could not be spoken to: {type(error).__name__}.") from None
+
+
+def _refused(letter: Letter, code: int, said: str) -> NoReturn:
+    told = f"The mail server answered {_code(code, said)} for {masked(letter.to)}."
+    # RFC 5321, section 4.2.1: 5yz says not to try again.
+    raise (jobs.Discard if code >= 500 else NotSent)(told) from None
+
+
+def _code(code: int, said: str) -> str:
+    enhanced = _ENHANCED_CODE.search(said)
+    return f"{code} {enhanced[0]}" if enhanced else str(code)
+
+
+def _sender(settings: Settings) -> Address:
+    if settings.smtp_url is not None and settings.mail_from is None:
+        raise BadSetting("HOLDFAST_MAIL_FROM is not set: it is the address that letters come from.")
+    try:
+        probe = EmailMessage(policy=SMTP)
+        probe["From"] = settings.mail_from or FROM_NOBODY
+        [address] = probe["From"].addresses
+        return Address(address.display_name, addr_spec=recipient(address.addr_spec).addr_spec)
+    except (ValueError, MessageError, Invalid):
+        raise BadSetting(
+            "HOLDFAST_MAIL_FROM: expected one address, such as `Opera <tickets@example.org>`."
+        ) from None
+
+
+def _smtp_parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in _PORTS and parts.hostname and parts.port != 0 and parts.path in ("", "/")
+    except ValueError:
+        good = False
+    if not good or parts.query not in ("", "starttls"):
+        raise BadSetting(
+            "HOLDFAST_SMTP_URL: expected smtp://user:password@host:587?starttls or smtps://user:password@host."
+        )
+    if parts.username and parts.scheme == "smtp" and not parts.query and not _is_here(parts.hostname or ""):
+        raise BadSetting("HOLDFAST_SMTP_URL: a password goes over TLS alone: smtps://, or ?starttls.")
+    return parts
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _sealed(secrets: Secrets, letter_id: UUID, letter: Letter) -> bytes:
+    return secrets.seal("letter", msgspec.json.encode(letter), letter_id.bytes)
+
+
+def _unsealed(secrets: Secrets, letter_id: UUID, sealed: bytes) -> Letter:
+    return msgspec.json.decode(secrets.unseal("letter", sealed, letter_id.bytes), type=Letter)
