@@ -108,7 +108,13 @@ async def database_url(server: Server) -> AsyncIterator[str]:
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(database_url=database_url, secret_key=SECRET, seed_routes="open", log_level="warning")
+    return Settings(
+        database_url=database_url,
+        secret_key=SECRET,
+        seed_routes="open",
+        rate_limits="off",
+        log_level="warning",
+    )
 
 
 @pytest.fixture

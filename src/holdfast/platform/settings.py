@@ -12,6 +12,8 @@ from msgspec import Meta
 
 PREFIX = "HOLDFAST_"
 _SECRET = {"secret": True}
+# How many in how many seconds.
+_RATE = Meta(pattern=r"^[1-9][0-9]{0,6}/[1-9][0-9]{0,5}s$")
 
 
 class BadSetting(ValueError):
@@ -69,7 +71,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     oidc_issuer: Annotated[
         Annotated[str, Meta(pattern=r"^https?://", max_length=500)] | None,
-        Meta(description="An OpenID Connect provider that staff may sign in by; its address, as it states it."),
+        Meta(
+            description="An OpenID Connect provider that staff may sign in by; its address, as it states it."
+        ),
     ] = None
     oidc_client_id: Annotated[str | None, Meta(description="What the provider calls this installation.")] = (
         None
@@ -106,7 +110,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["batched", "row_lock", "optimistic", "redis_lock"],
         Meta(description="How concurrent claims are ordered."),
     ] = "batched"
-    redis_url: Annotated[str | None, Meta(description="For redis_lock alone.", extra=_SECRET)] = None
+    redis_url: Annotated[
+        str | None, Meta(description="Redis, for redis_lock and for limits.", extra=_SECRET)
+    ] = None
     batch_claims_max: Annotated[
         int, Meta(ge=1, le=1024, description="Claims in one call of the database.")
     ] = 128
@@ -126,6 +132,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1.0
     sweep_max: Annotated[int, Meta(ge=1, le=1000, description="Overdue holds failed in one call.")] = 1000
     idempotency_hours: Annotated[int, Meta(ge=1, le=168, description="How long a key is remembered.")] = 24
+
+    # How often: `100/900s` lets 100 pass at once, and from then on one every 9 seconds
+    rate_limits: Annotated[
+        Literal["on", "off"],
+        Meta(description="`off` is for tests and benchmarks, and starts on loopback alone."),
+    ] = "on"
+    limits_store: Annotated[
+        Literal["memory", "redis"] | None,
+        Meta(
+            description="Where counts are kept; unset: in Redis when there is one, else each process for itself."
+        ),
+    ] = None
+    limits_keys_max: Annotated[
+        int,
+        Meta(
+            ge=1000,
+            le=10_000_000,
+            description="Addresses, people or keys that one limit of a process remembers.",
+        ),
+    ] = 20_000
+    limit_reads: Annotated[str, Meta(description="Reads by one address."), _RATE] = "1200/60s"
+    limit_writes: Annotated[str, Meta(description="Other requests by one address."), _RATE] = "300/60s"
+    limit_claims: Annotated[str, Meta(description="Claims by one address."), _RATE] = "100/900s"
+    limit_staff: Annotated[str, Meta(description="Requests of one person who has signed in."), _RATE] = (
+        "3000/60s"
+    )
+    limit_keys: Annotated[str, Meta(description="Requests by one API key."), _RATE] = "6000/60s"
+    limit_sign_in_address: Annotated[str, Meta(description="Sign-ins from one address."), _RATE] = "60/900s"
+    limit_sign_in_account: Annotated[str, Meta(description="Sign-ins to one account."), _RATE] = "30/900s"
+    limit_sign_in_pair: Annotated[
+        str, Meta(description="Sign-ins to one account from one address."), _RATE
+    ] = "10/900s"
+    limit_password_forgot: Annotated[
+        str, Meta(description="Letters for a new password, by address and by account."), _RATE
+    ] = "5/3600s"  # noqa: S105 -- a rate
+    limit_magic_link: Annotated[
+        str, Meta(description="Letters with a link to sign in, by address and by account."), _RATE
+    ] = "5/3600s"
+    limit_code: Annotated[str, Meta(description="Guesses of a code by one account or address."), _RATE] = (
+        "10/900s"
+    )
 
     # Reading
     show_list_seconds: Annotated[float, Meta(gt=0, le=3600, description="Cache time of the show list.")] = (
@@ -191,7 +238,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     tls_key: Annotated[str | None, Meta(description="PEM file of the certificate's private key.")] = None
     hsts_seconds: Annotated[
-        int, Meta(ge=0, le=63_072_000, description="What browsers are told under TLS: no plain HTTP for so long.")
+        int,
+        Meta(ge=0, le=63_072_000, description="What browsers are told under TLS: no plain HTTP for so long."),
     ] = 31_536_000
     trusted_proxies: Annotated[
         str,
@@ -203,7 +251,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="Names that a Host header may have; unset: any, on loopback only loopback's.")
     ] = ""
     cors_origins: Annotated[
-        str, Meta(description="Other sites whose scripts may use the API with credentials: https://a.example,...")
+        str,
+        Meta(description="Other sites whose scripts may use the API with credentials: https://a.example,..."),
     ] = ""
     connections_max: Annotated[
         int, Meta(ge=10, le=1_000_000, description="Open connections per process; over it: 503.")
@@ -221,7 +270,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(gt=0, le=3600, description="An idle connection of a client is closed after this.")
     ] = 75.0
     unread_seconds: Annotated[
-        float, Meta(gt=0, le=3600, description="A client that does not take its answer is cut off after this.")
+        float,
+        Meta(gt=0, le=3600, description="A client that does not take its answer is cut off after this."),
     ] = 60.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
