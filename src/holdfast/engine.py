@@ -16,7 +16,7 @@ from holdfast.live import Hub
 from holdfast.platform import jobs, once, outbox
 from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.cache import Cache
-from holdfast.platform.db import Database, open_database
+from holdfast.platform.db import APP, Database, open_database
 from holdfast.platform.ids import BookingId, ShowId
 from holdfast.platform.jobs import Job, Worker
 from holdfast.platform.outbox import Followers, Relay
@@ -63,7 +63,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         raise BadSetting("HOLDFAST_SECRET_KEY is not set. `holdfast up` makes one; here it is yours to give.")
     secrets = Secrets(settings.secret_key)
     async with AsyncExitStack() as stack:
-        db = await open_database(settings)
+        db = await open_database(settings, APP)
         stack.push_async_callback(db.close)
         broadcast = Broadcast(db)
         broadcast.start()

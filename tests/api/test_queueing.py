@@ -11,6 +11,7 @@ import pytest
 from holdfast import booking
 from holdfast.engine import Engine, work
 from holdfast.platform import telemetry
+from holdfast.platform.db import Database
 from tests.api.people import another_house, signed_in
 from tests.conftest import client_of, eventually
 
@@ -360,11 +361,11 @@ async def test_a_show_that_changed_elsewhere_is_looked_at_again(
 
 
 async def test_a_claim_that_the_database_cannot_take_holds_up_no_other(
-    client: httpx.AsyncClient, engine: Engine, a_show: Any
+    client: httpx.AsyncClient, engine: Engine, a_show: Any, db: Database
 ) -> None:
     show = await a_show()
     told = [await _queued(client, show, seats=[seat], customer=GUEST) for seat in ("1", "2", "3")]
-    await engine.db.execute(
+    await db.execute(
         "alter table bookings add constraint unlucky check (not (status = 'PENDING' and seats = '{1}'))"
     )
     assert await booking.decide_queued(engine.office) == 3

@@ -17,6 +17,7 @@ from holdfast import accounts, booking
 from holdfast.accounts import Principal, Role
 from holdfast.booking import seeds_routes
 from holdfast.engine import Engine
+from holdfast.platform.db import Database
 from holdfast.platform.errors import Busy
 from holdfast.platform.ids import BookingId, OrganizerId, PersonId, new_id
 from tests.conftest import client_of
@@ -450,11 +451,11 @@ async def test_a_key_fails_once(client: httpx.AsyncClient, engine: Engine) -> No
     assert (await _book(client, show, 5)).json()["booking"]["id"] != told[0].json()["booking"]["id"]
 
 
-async def test_a_fault_is_an_internal_server_error(client: httpx.AsyncClient, engine: Engine) -> None:
+async def test_a_fault_is_an_internal_server_error(client: httpx.AsyncClient, db: Database) -> None:
     show = await _made(client)
-    await engine.db.execute("alter table bookings rename to bookings_away")
+    await db.execute("alter table bookings rename to bookings_away")
     _is_error(await _book(client, show, 1), 500, {"error": "Internal Server Error"})
-    await engine.db.execute("alter table bookings_away rename to bookings")
+    await db.execute("alter table bookings_away rename to bookings")
     assert (await _book(client, show, 1)).json()["message"] == "Booking CONFIRMED"
     assert await _left(client, show) == 99
 

@@ -14,6 +14,7 @@ import pytest
 from holdfast import accounts, booking
 from holdfast.catalog import ShowEdit, ShowSpec
 from holdfast.engine import Engine, work
+from holdfast.platform.db import Database
 from holdfast.platform.ids import ShowId
 from tests.api.people import another_house, signed_in
 from tests.conftest import client_of, eventually
@@ -649,7 +650,11 @@ async def test_a_hold_keeps_its_price_and_a_new_claim_has_the_new_one(
 
 
 async def test_a_claim_that_waited_for_an_edit_is_priced_by_it(
-    client: httpx.AsyncClient, engine: Engine, a_show: MakeShow, open_another: Callable[..., Any]
+    client: httpx.AsyncClient,
+    engine: Engine,
+    a_show: MakeShow,
+    open_another: Callable[..., Any],
+    db: Database,
 ) -> None:
     show = await a_show(
         areas=[STALLS, FLOOR], tiers=[{"name": "Adult", "area": "Stalls", "amount": 4500}],
@@ -672,7 +677,7 @@ async def test_a_claim_that_waited_for_an_edit_is_priced_by_it(
             ]
 
             async def all_wait() -> bool:
-                waiting = await other.db.value(
+                waiting = await db.value(
                     "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
                 )
                 return bool(waiting >= 2)

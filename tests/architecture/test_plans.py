@@ -19,6 +19,7 @@ from holdfast.booking import claiming, history, lifecycle, sweeping, view
 from holdfast.booking.claiming import Wish
 from holdfast.engine import Engine
 from holdfast.platform import outbox
+from holdfast.platform.db import APP, Database
 from holdfast.platform.ids import BookingId, new_id, new_reference
 from tests.races.crowd import ORGANIZER, open_show
 
@@ -93,7 +94,7 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(inner)
 
 
-async def _session(database_url: str) -> Session:
+async def _session(database_url: str, role: str = APP) -> Session:
     connection = await asyncpg.connect(database_url)
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", format="text", encoder=lambda v: msgspec.json.encode(v).decode(), decoder=msgspec.json.decode
@@ -103,6 +104,8 @@ async def _session(database_url: str) -> Session:
         "log_min_duration = 0", "log_nested_statements = on", "log_format = json", "log_level = notice",
     ):  # fmt: skip
         await connection.execute(f"set auto_explain.{setting}")
+    # As the engine is.
+    await connection.execute(f"set role {role}")
     return Session(connection)
 
 
@@ -354,7 +357,9 @@ async def session(database_url: str) -> AsyncIterator[Session]:
     await opened.connection.close()
 
 
-async def test_every_hot_query_uses_its_index(engine: Engine, database_url: str, session: Session) -> None:
+async def test_every_hot_query_uses_its_index(
+    engine: Engine, db: Database, database_url: str, session: Session
+) -> None:
     admin = await asyncpg.connect(database_url)
     another = await _session(database_url)
     try:
@@ -364,7 +369,7 @@ async def test_every_hot_query_uses_its_index(engine: Engine, database_url: str,
         hot = Hot(await _show(engine, HOT_ROWS, HOT_ROW_SEATS, 1_000_000))
         # Everything is planned while there is nothing, on the connection that will have to live with it.
         await _wrong(hot, session)
-        await _fill(engine, hot.show)
+        await _fill(engine, db, hot.show)
         assert await admin.fetchval("select count(*) from bookings") > 200_000
         wrong = {
             "planned while the tables were empty": await _wrong(hot, session),
@@ -384,11 +389,11 @@ async def test_every_hot_query_uses_its_index(engine: Engine, database_url: str,
     assert not found, "\n".join(found)
 
 
-async def _fill(engine: Engine, hot: catalog.Show) -> None:
+async def _fill(engine: Engine, db: Database, hot: catalog.Show) -> None:
     for _ in range(SHOWS):
         show = await _show(engine, ROWS, ROW_SEATS, 2 * HISTORY + 1000)
-        async with engine.db.transaction() as tx:
+        async with db.transaction() as tx:
             await history.write_history(tx, show, HISTORY)
-    async with engine.db.transaction() as tx:
+    async with db.transaction() as tx:
         await history.write_history(tx, hot, HOT_HISTORY)
         await tx.execute(FILL)

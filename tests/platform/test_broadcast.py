@@ -211,13 +211,14 @@ async def test_what_could_not_be_sent_is_marked_as_missed(settings: Settings, th
     release = asyncio.Event()
 
     async def hold_a_connection() -> None:
-        async with small._connection():
+        async with small._pool.connection():
             await release.wait()
 
     async with asyncio.TaskGroup() as holders:
         for _ in range(2):
             holders.create_task(hold_a_connection())
-        await until(lambda: small._pool.get_idle_size() == 0 and small._pool.get_size() == 2)
+        pool = small._pool._pool
+        await until(lambda: pool.get_idle_size() == 0 and pool.get_size() == 2)
         wires.publish("shows", "lost")
         await until(lambda: not wires._waiting)
         await until(lambda: wires._missed == {"shows"})

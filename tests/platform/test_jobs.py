@@ -597,13 +597,14 @@ async def test_the_database_away_stops_no_worker(db: Database, settings: Setting
         ran.set()
 
     async def hold_a_connection() -> None:
-        async with small._connection():
+        async with small._pool.connection():
             await release.wait()
 
     async with asyncio.TaskGroup() as holders:
         for _ in range(2):
             holders.create_task(hold_a_connection())
-        await until(lambda: small._pool.get_idle_size() == 0 and small._pool.get_size() == 2)
+        pool = small._pool._pool
+        await until(lambda: pool.get_idle_size() == 0 and pool.get_size() == 2)
         with structlog.testing.capture_logs() as lines:
             async with working(small, settings, {"work": work}):
                 await added(db)

@@ -48,6 +48,18 @@ def whose(call: Call[Any]) -> str:
     return call.caller or "anyone"
 
 
+class Process(Once):
+    """Once as a process has it, where every call comes with the process's database."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(whose)
+        self.db = db
+
+    async def run(self, call: Call[Any], handler: once.Operation) -> Answer:
+        call.db = self.db
+        return await super().run(call, handler)
+
+
 async def make(call: Call[Any], tx: Transaction) -> Answer:
     await tx.execute(EFFECT, "made")
     return created(Done("made"), "/things/1")
@@ -56,7 +68,7 @@ async def make(call: Call[Any], tx: Transaction) -> Answer:
 @pytest.fixture
 async def ready(db: Database) -> Once:
     await db.execute(EFFECTS)
-    return Once(db, whose)
+    return Process(db)
 
 
 async def test_the_answer_is_given_again_and_says_so(ready: Once, db: Database) -> None:
@@ -109,7 +121,7 @@ async def test_fifty_equal_requests_at_once_in_two_processes_have_one_effect(
     ready: Once, db: Database, settings: Settings
 ) -> None:
     other_db = await open_database(settings)
-    other = Once(other_db, whose)
+    other = Process(other_db)
     answers = await asyncio.gather(*((ready, other)[n % 2].run(request(), make) for n in range(50)))
     assert await db.value(COUNT) == 1
     assert {(answer.status, answer.body) for answer in answers} == {(201, b'{"what":"made"}')}
@@ -152,7 +164,7 @@ async def test_another_request_under_the_key_is_refused_also_while_the_first_run
 
     first = asyncio.create_task(ready.run(request(), slow))
     await begun.wait()
-    different = asyncio.create_task(Once(other_db, whose).run(request(body=b'{"a":1}'), make))
+    different = asyncio.create_task(Process(other_db).run(request(body=b'{"a":1}'), make))
 
     async def it_waits() -> bool:
         return bool(await db.value("select count(*) from pg_locks where not granted"))
@@ -202,9 +214,7 @@ async def test_who_waited_for_a_refused_request_gets_a_try_of_its_own(
 
     first = asyncio.create_task(ready.run(request(), refuse))
     await begun.wait()
-    waiting = [
-        asyncio.create_task(each.run(request(), make)) for each in (ready, Once(other_db, whose), ready)
-    ]
+    waiting = [asyncio.create_task(each.run(request(), make)) for each in (ready, Process(other_db), ready)]
     release.set()
     with pytest.raises(Conflict):
         await first
@@ -299,7 +309,7 @@ async def test_handlers_that_read_beside_their_transaction_do_not_starve_one_ano
         return Answer(200, Done(str(await small.value("select 1"))))
 
     try:
-        ready = Once(small, whose)
+        ready = Process(small)
         calls = [ready.run(request(f"k-{number}"), read_beside) for number in range(8)]
         answers = await asyncio.gather(*calls)
     finally:

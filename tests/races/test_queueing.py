@@ -15,7 +15,7 @@ import pytest
 from holdfast import booking
 from holdfast.booking import Asker, ClaimRequest, queueing
 from holdfast.engine import Engine
-from holdfast.platform.db import Query
+from holdfast.platform.db import Database, Query
 from holdfast.platform.ids import BookingId, ShowId, new_id
 from tests.conftest import eventually
 from tests.races import checker
@@ -119,11 +119,11 @@ async def _waiting(engine: Engine) -> int:
 
 @pytest.mark.parametrize("kind", ["seats", "places"])
 async def test_two_hundred_claims_are_decided_in_the_order_of_arrival(
-    kind: str, engines: list[Engine], database_url: str
+    kind: str, engines: list[Engine], db: Database, database_url: str
 ) -> None:
     area: dict[str, dict[str, Any]] = {"seats": {"kind": "seated", "rows": [{"label": "A", "seats": SEATS}]}, "places": {"kind": "standing", "capacity": SEATS}}  # fmt: skip
     shows = [await open_show(engines[0], areas=[{"name": "Main", **area[kind]}]) for _ in range(3)]
-    await engines[0].db.execute(ARRIVALS)
+    await db.execute(ARRIVALS)
     wish, by_arrival = {"seats": (_pair, _seats_by_arrival), "places": (_some, _places_by_arrival)}[kind]
     random = Random(kind)
     async with deciders(engines):

@@ -171,7 +171,7 @@ _RECORDING = """
 create schema if not exists simulation;
 create table if not exists simulation.facts (
   place bigserial primary key, show_id uuid not null, fact_id uuid not null, kind text not null, payload jsonb not null);
-create or replace function simulation.record() returns trigger language plpgsql as $$
+create or replace function simulation.record() returns trigger language plpgsql security definer as $$
 begin
   insert into simulation.facts (show_id, fact_id, kind, payload) values (new.show_id, new.fact_id, new.kind, new.payload);
   return null;

@@ -10,6 +10,10 @@ insert into areas (show_id, area, name, kind, capacity)
 select $1, a.area, a.name, a.kind, a.capacity
   from unnest($2::smallint[], $3::text[], $4::text[], $5::int[]) a(area, name, kind, capacity);
 
+-- name: insert_seat_row
+insert into seat_rows (show_id, area, row_number, label, first_seat, numbers, xs, ys, gap_after)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
 -- name: insert_tiers
 insert into tiers (show_id, tier, area, name, amount)
 select $1, t.tier, t.area, t.name, t.amount

@@ -242,9 +242,8 @@ async def create_show(
     assert written is not None
     areas = plan.to_areas()
     await tx.execute(sql.insert_areas, show.show_id, *map(list, zip(*areas, strict=True)))
-    await tx.copy(
-        "seat_rows",
-        ("show_id", "area", "row_number", "label", "first_seat", "numbers", "xs", "ys", "gap_after"),
+    await tx.many(
+        sql.insert_seat_row,
         [(show.show_id, *row, gaps) for row, gaps in zip(plan.to_rows(), _gaps(plan), strict=True)],
     )
     await _insert_tiers(tx, show.show_id, show.tiers)

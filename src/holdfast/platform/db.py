@@ -5,6 +5,10 @@
 
 SQL is written in `queries.sql` beside the code that uses it and is called by name: `sql.show_by_id`. A lost
 connection, a full pool and a server that starts or stops are `Busy` to the caller, never a stack trace.
+
+Two roles of the database, which nobody signs in as, say how much is seen (migration 0006): the engine acts as
+`holdfast_app`, and `Database.of(organizer_id)` as `holdfast_tenant`, to which other organizers' rows are not there. A
+connection keeps its role for life, because PostgreSQL plans again whenever the role changes.
 """
 
 import asyncio
@@ -16,6 +20,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -26,10 +31,13 @@ from holdfast.platform.errors import Busy
 from holdfast.platform.settings import BadSetting, Settings
 
 __all__ = [
+    "APP",
+    "TENANT",
     "CheckViolation",
     "Contention",
     "DataError",
     "Database",
+    "NotPermitted",
     "Query",
     "Record",
     "Transaction",
@@ -38,6 +46,9 @@ __all__ = [
     "no_transaction_is_open",
     "open_database",
 ]
+
+# The roles of migration 0006.
+APP, TENANT = "holdfast_app", "holdfast_tenant"
 
 UniqueViolation = asyncpg.UniqueViolationError
 CheckViolation = asyncpg.CheckViolationError
@@ -48,6 +59,8 @@ DataError = (
     asyncpg.InterfaceError,
     asyncpg.RaiseError,
 )
+# The role in which a statement ran may not do that. Row level security hides what it can and raises this for the rest.
+NotPermitted = asyncpg.InsufficientPrivilegeError
 # Two transactions met: the same work, done again, may succeed.
 Contention = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 _AWAY = (
@@ -70,9 +83,16 @@ _LISTEN_ASK_SECONDS = 10.0
 # Inside a transaction something else may be read on a second connection. It is always to be had, because transactions
 # take no more than this share of the pool: else as many as there are connections would wait for one another.
 _TRANSACTIONS_SHARE = 0.75
+# Staff are few beside buyers: their connections are a quarter on top of `pool_max`, and made when they are needed.
+_TENANTS_SHARE = 0.25
+_TENANTS_MIN = 2
 
 log = telemetry.log("db")
 _open: ContextVar[bool] = ContextVar("transaction_is_open", default=False)
+
+
+class _NotMigrated(Exception):
+    """The server does not know the role yet that a connection is to act in."""
 
 
 class Query:
@@ -140,8 +160,13 @@ class Transaction:
         with _translated():
             await self._connection.execute(text, timeout=seconds_max)
 
+    async def many(self, query: Query, rows: Sequence[Sequence[Any]]) -> None:
+        """Runs it once for each row of arguments, without waiting in between."""
+        with _observed(query) as text:
+            await self._connection.executemany(text, rows)
+
     async def copy(self, table: str, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
-        """Writes many rows by COPY."""
+        """Writes many rows by COPY, which PostgreSQL grants to no role that row level security holds for."""
         with _translated():
             await self._connection.copy_records_to_table(table, columns=columns, records=records)
 
@@ -150,34 +175,108 @@ class Transaction:
         self._callbacks.append(callback)
 
 
+class _Pool:
+    """Connections in one role, and the turns of the transactions that use them."""
+
+    def __init__(self, settings: Settings, role: str | None, size_max: int) -> None:
+        self._settings = settings
+        self._role = role
+        self._size_max = size_max
+        self._turns = asyncio.Semaphore(max(1, int(size_max * _TRANSACTIONS_SHARE)))
+        self._pool: Any = None
+        self.is_measured = False
+
+    async def open(self, *, size_min: int) -> None:
+        """Makes the first `size_min` connections; the rest when they are needed."""
+        self._pool = await asyncpg.create_pool(
+            min_size=size_min,
+            max_size=self._size_max,
+            max_inactive_connection_lifetime=self._settings.idle_seconds,
+            max_queries=10_000_000,
+            connect=lambda *_args, **_kwargs: _connect(self._settings, self._role),
+            connection_class=_Connection,
+        )
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Until the end of the block one transaction more is under way."""
+        with _translated():
+            async with asyncio.timeout(self._settings.connect_seconds):
+                await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection of one's own until the end of the block. Raises Busy when none is free in time."""
+        started = time.perf_counter()
+        with _translated():
+            connection = await self._pool.acquire(timeout=self._settings.connect_seconds)
+        telemetry.DB_POOL_WAIT_SECONDS.observe(time.perf_counter() - started)
+        telemetry.DB_POOL_USED.inc()
+        try:
+            yield connection
+        finally:
+            # Bounded, because a server that hangs must not keep the caller from its own deadline; a connection that
+            # cannot be given back in order is closed, and the pool makes another.
+            try:
+                with suppress(asyncpg.InterfaceError, *_AWAY):
+                    await self._pool.release(connection, timeout=self._settings.connect_seconds)
+            finally:
+                telemetry.DB_POOL_USED.dec()
+                if self.is_measured:
+                    telemetry.DB_POOL_SIZE.set(self._pool.get_size())
+
+    async def close(self) -> None:
+        """Closes every connection, at once where it does not go quietly."""
+        try:
+            async with asyncio.timeout(self._settings.connect_seconds):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+
 class Database:
     """A pool of connections to one PostgreSQL; made by `open_database`."""
 
-    def __init__(self, pool: "asyncpg.Pool[Record]", settings: Settings) -> None:
-        self._pool = pool
+    _begin = "begin"
+
+    def __init__(self, settings: Settings, pool: _Pool, tenants: _Pool) -> None:
         self._settings = settings
+        self._pool = pool
+        self._tenants = tenants
         self._listeners: set[asyncio.Task[None]] = set()
-        self._turns = asyncio.Semaphore(max(1, int(settings.pool_max * _TRANSACTIONS_SHARE)))
-        telemetry.DB_POOL_MAX.set(settings.pool_max)
+        # One statement is a transaction by itself.
+        self._alone = pool.connection
+
+    def of(self, organizer_id: UUID) -> "Database":
+        """The same database as far as this organizer may see and change it, on connections of the role TENANT.
+
+        It costs nothing to ask for. Each use has three round trips where a statement alone has one here; nothing that
+        is kept for others to read may be loaded through it.
+        """
+        return _Tenant(self._settings, self._tenants, organizer_id)
 
     async def row(self, query: Query | str, *args: Any) -> Record | None:
         """The first row, or None; in a transaction of its own, one round trip."""
-        async with self._connection() as connection:
+        async with self._alone() as connection:
             return await Transaction(connection).row(query, *args)
 
     async def rows(self, query: Query | str, *args: Any) -> list[Record]:
         """All rows; in a transaction of its own, one round trip."""
-        async with self._connection() as connection:
+        async with self._alone() as connection:
             return await Transaction(connection).rows(query, *args)
 
     async def value(self, query: Query | str, *args: Any) -> Any:
         """The first column of the first row, or None; in a transaction of its own, one round trip."""
-        async with self._connection() as connection:
+        async with self._alone() as connection:
             return await Transaction(connection).value(query, *args)
 
     async def execute(self, query: Query | str, *args: Any) -> int:
         """Runs it and commits; the number of rows that it touched."""
-        async with self._connection() as connection:
+        async with self._alone() as connection:
             return await Transaction(connection).execute(query, *args)
 
     @asynccontextmanager
@@ -188,21 +287,12 @@ class Database:
         very commit, the outcome is unknown: ask again with the same idempotency key.
         """
         assert not _open.get(), "an operation was called inside another one's transaction"
-        async with self._turn(), self._connection() as connection:
+        async with self._pool.turn(), self._pool.connection() as connection:
             token = _open.set(True)
             tx = Transaction(connection)
             try:
-                with _translated():
-                    inner = connection.transaction()
-                    await inner.start()
-                try:
+                async with self._begun(connection):
                     yield tx
-                except BaseException as error:
-                    telemetry.DB_ROLLBACKS.labels(type(error).__name__).inc()
-                    await self._roll_back(inner, connection)
-                    raise
-                with _translated():
-                    await inner.commit()
             finally:
                 _open.reset(token)
         telemetry.DB_TRANSACTIONS.inc()
@@ -223,7 +313,7 @@ class Database:
     async def _listen(self, channel: str, heard: Callable[[str | None], None]) -> None:
         while True:
             try:
-                connection = await _connect(self._settings)
+                connection = await _connect(self._settings, None)
                 try:
                     lost = asyncio.Event()
                     connection.add_termination_listener(lambda *_, lost=lost: lost.set())
@@ -241,98 +331,103 @@ class Database:
                 log.warning("listener lost", channel=channel, error=repr(error))
             await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
 
-    async def _roll_back(self, inner: Any, connection: Any) -> None:
+    @asynccontextmanager
+    async def _begun(self, connection: Any) -> AsyncIterator[Any]:
+        with _translated():
+            await connection.execute(self._begin)
+        try:
+            yield connection
+        except BaseException as error:
+            telemetry.DB_ROLLBACKS.labels(type(error).__name__).inc()
+            await self._roll_back(connection)
+            raise
+        with _translated():
+            await connection.execute("commit")
+
+    async def _roll_back(self, connection: Any) -> None:
         # A server that hangs does not hear of it; it rolls back when it finds the connection closed.
         try:
             async with asyncio.timeout(self._settings.connect_seconds):
-                await inner.rollback()
+                await connection.execute("rollback")
         except (asyncpg.InterfaceError, *_AWAY):
             with suppress(asyncpg.InterfaceError):
                 connection.terminate()
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        with _translated():
-            async with asyncio.timeout(self._settings.connect_seconds):
-                await self._turns.acquire()
-        try:
-            yield
-        finally:
-            self._turns.release()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        started = time.perf_counter()
-        with _translated():
-            connection = await self._pool.acquire(timeout=self._settings.connect_seconds)
-        telemetry.DB_POOL_WAIT_SECONDS.observe(time.perf_counter() - started)
-        telemetry.DB_POOL_USED.inc()
-        try:
-            yield connection
-        finally:
-            # Bounded, because a server that hangs must not keep the caller from its own deadline; a connection that
-            # cannot be given back in order is closed, and the pool makes another.
-            try:
-                with suppress(asyncpg.InterfaceError, *_AWAY):
-                    await self._pool.release(connection, timeout=self._settings.connect_seconds)
-            finally:
-                telemetry.DB_POOL_USED.dec()
-                telemetry.DB_POOL_SIZE.set(self._pool.get_size())
 
     async def close(self) -> None:
         """Closes every connection, at once where it does not go quietly."""
         for task in self._listeners:
             task.cancel()
         await asyncio.gather(*self._listeners, return_exceptions=True)
-        try:
-            async with asyncio.timeout(self._settings.connect_seconds):
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
+        await self._pool.close()
+        await self._tenants.close()
 
 
-async def open_database(settings: Settings) -> Database:
-    """A Database on `settings.database_url`.
+class _Tenant(Database):
+    """What `Database.of` gives. Every statement runs in a transaction that knows its organizer, and nothing outlives it."""
 
-    Raises Busy when nobody answers there, and BadSetting when the URL is none or the server does not know its database
-    or its user.
+    def __init__(self, settings: Settings, tenants: _Pool, organizer_id: UUID) -> None:
+        super().__init__(settings, tenants, tenants)
+        # Digits and hyphens alone, whatever was handed over.
+        self._begin = f"begin; set local holdfast.organizer = '{UUID(int=organizer_id.int)}'"
+        self._alone = self._in_its_own
+
+    @asynccontextmanager
+    async def _in_its_own(self) -> AsyncIterator[Any]:
+        async with self._pool.connection() as connection, self._begun(connection):
+            yield connection
+
+
+async def open_database(settings: Settings, role: str | None = None) -> Database:
+    """A Database on `settings.database_url`, acting as `role`; as the URL's own user, who migrates, when there is none.
+
+    Raises Busy when nobody answers there, and BadSetting when the URL is none, or the server does not know its database
+    or its user, or does not let this user act as `role`. Where the roles are not made yet, whatever is asked is Busy
+    until the database is migrated.
     """
     assert settings.database_url, "no database_url: `up` fills it in for the embedded server"
+    pool = _Pool(settings, role, settings.pool_max)
+    pool.is_measured = True
+    telemetry.DB_POOL_MAX.set(settings.pool_max)
+    tenants = _Pool(settings, TENANT, max(_TENANTS_MIN, int(settings.pool_max * _TENANTS_SHARE)))
     with _translated():
         try:
-            pool = await asyncpg.create_pool(
-                min_size=1,
-                max_size=settings.pool_max,
-                max_inactive_connection_lifetime=settings.idle_seconds,
-                max_queries=10_000_000,
-                connect=lambda *_args, **_kwargs: _connect(settings),
-                connection_class=_Connection,
-            )
+            await pool.open(size_min=1)
+        except _NotMigrated as error:
+            log.warning("the database waits to be migrated", error=str(error))
+            await pool.open(size_min=0)
         except (
             ValueError,
+            NotPermitted,
             asyncpg.InvalidCatalogNameError,
             asyncpg.InvalidAuthorizationSpecificationError,
         ) as error:
             raise BadSetting(f"HOLDFAST_DATABASE_URL: {error}.") from error
-    return Database(pool, settings)
+        await tenants.open(size_min=0)
+    return Database(settings, pool, tenants)
 
 
-async def _connect(settings: Settings) -> "asyncpg.Connection[Record]":
-    connection = await asyncpg.connect(
-        settings.database_url,
-        timeout=settings.connect_seconds,
-        command_timeout=settings.query_seconds,
-        connection_class=_Connection,
-        statement_cache_size=300,
-        max_cached_statement_lifetime=0,
-        # On Citus the first array parameter of a connection costs up to a second without the second setting; plain
-        # PostgreSQL takes note of it and does nothing.
-        server_settings={
-            "application_name": "holdfast",
-            "citus.override_table_visibility": "off",
-            "timezone": "UTC",
-        },
-    )
+async def _connect(settings: Settings, role: str | None) -> "asyncpg.Connection[Record]":
+    server_settings = {
+        "application_name": "holdfast",
+        # On Citus the first array parameter of a connection costs up to a second without this setting; plain PostgreSQL
+        # takes note of it and does nothing.
+        "citus.override_table_visibility": "off",
+        "timezone": "UTC",
+    }
+    if role is not None:
+        server_settings["role"] = role
+    try:
+        connection = await asyncpg.connect(
+            settings.database_url,
+            timeout=settings.connect_seconds,
+            command_timeout=settings.query_seconds,
+            connection_class=_Connection,
+            statement_cache_size=300,
+            max_cached_statement_lifetime=0,
+            server_settings=server_settings,
+        )
+    except asyncpg.InvalidParameterValueError as error:
+        raise _NotMigrated(str(error)) from error
     try:
         await connection.set_type_codec(
             "jsonb",
@@ -370,6 +465,8 @@ def _translated() -> Iterator[None]:
     except _AWAY as error:
         log.warning("database away", error=repr(error))
         raise Busy("The database cannot be reached just now.") from error
+    except _NotMigrated as error:
+        raise Busy("The database waits for `holdfast migrate`.") from error
     except asyncpg.PostgresError as error:
         # It quotes the row, and whose it is must not stand in a log or beside a dead letter.
         error.detail = None

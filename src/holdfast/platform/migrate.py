@@ -14,7 +14,7 @@ from typing import Literal
 from weakref import WeakSet
 
 from holdfast.platform import telemetry
-from holdfast.platform.db import Database, Transaction
+from holdfast.platform.db import Database, NotPermitted, Transaction
 
 ROOT = Path(__file__).parents[1]
 MIGRATIONS = ROOT / "migrations"
@@ -86,7 +86,8 @@ async def pending(db: Database) -> list[Step]:
 async def migrate(db: Database, phases: Sequence[Phase] = ("pre", "post")) -> list[str]:
     """Applies what is missing, in order, and says what it applied; nothing when the database is up to date.
 
-    Raises MigrationError when the database is newer than this code, or when an applied file was changed since.
+    Raises MigrationError when the database is newer than this code, when an applied file was changed since, or when the
+    user may not do what a file asks; the file then says what an administrator runs first.
     """
     applied = []
     for step in await pending(db):
@@ -105,7 +106,12 @@ async def check(db: Database) -> None:
     if db in _fitted:
         await db.value(_IS_THERE)
         return
-    if any(step.phase == "pre" for step in await pending(db)):
+    try:
+        waiting = any(step.phase == "pre" for step in await pending(db))
+    except NotPermitted:
+        # It is from before the roles that this code acts in.
+        waiting = True
+    if waiting:
         raise MigrationError("The database waits for `holdfast migrate`.")
     _fitted.add(db)
 
@@ -117,7 +123,10 @@ async def _apply(db: Database, step: Step) -> bool:
         await tx.execute(_LEDGER)
         if step not in _pending(await _ledger(tx)):
             return False
-        await tx.script(step.text, STEP_SECONDS_MAX)
+        try:
+            await tx.script(step.text, STEP_SECONDS_MAX)
+        except NotPermitted as error:
+            raise MigrationError(f"{step.name}: {error}") from error
         await tx.execute(_RECORD, step.name, step.checksum)
     return True
 

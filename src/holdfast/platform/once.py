@@ -26,10 +26,12 @@ CallerName = Callable[[Call[Any]], str]
 
 
 class Once:
-    """What `build_app(once=...)` takes. `caller_name` tells whose key it is: equal keys of two callers are two keys."""
+    """What `build_app(once=...)` takes. `caller_name` tells whose key it is: equal keys of two callers are two keys.
 
-    def __init__(self, db: Database, caller_name: CallerName) -> None:
-        self._db = db
+    The operation runs on `call.db`, and so do the key and the answer: for staff, that is their organizer's share.
+    """
+
+    def __init__(self, caller_name: CallerName) -> None:
         self._caller_name = caller_name
         self._turns: dict[tuple[str, str], tuple[asyncio.Lock, int]] = {}
 
@@ -41,7 +43,7 @@ class Once:
         """
         key = call.idempotency_key()
         if key is None:
-            async with self._db.transaction() as tx:
+            async with call.db.transaction() as tx:
                 return (await handler(call, tx)).encoded()
         caller = self._caller_name(call)
         async with self._turn(caller, key):
@@ -53,7 +55,7 @@ class Once:
 
     async def _try(self, call: Call[Any], handler: Operation, caller: str, key: str) -> Answer | None:
         fingerprint = call.fingerprint()
-        async with self._db.transaction() as tx:
+        async with call.db.transaction() as tx:
             if await tx.value(sql.answer_begun, caller, key, fingerprint):
                 answer = (await handler(call, tx)).encoded()
                 await tx.execute(sql.answer_stored, caller, key, *_kept(answer))
