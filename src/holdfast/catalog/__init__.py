@@ -1,11 +1,19 @@
 """What is on offer: venues, layouts, shows, areas, seats and tiers.
 
-Owns venues, layouts, shows, areas, seat_rows and tiers. A version of a layout never changes; seats are known by their
+Owns venues, layouts, shows, areas, seat_rows, tiers, pictures and picture_sizes. A version of a layout never changes; seats are known by their
 ordinal, without gaps; every edit of a show counts its version up. Who has which place is not known here. The facts about
 shows (show.created, show.changed) are announced by booking, which opens and edits shows together with their stock.
 """
 
 from holdfast.catalog.names import printable
+from holdfast.catalog.pictures import (
+    Picture,
+    PictureNotFound,
+    delete_picture,
+    picture_in_width,
+    picture_of,
+    set_picture,
+)
 from holdfast.catalog.plan import (
     Area,
     AreaName,
@@ -73,6 +81,8 @@ __all__ = [
     "LayoutHead",
     "LayoutNotFound",
     "LayoutSpec",
+    "Picture",
+    "PictureNotFound",
     "Plan",
     "RowSpec",
     "SeatedAreaSpec",
@@ -97,6 +107,7 @@ __all__ = [
     "create_layout",
     "create_show",
     "create_venue",
+    "delete_picture",
     "demo_theatre",
     "edit_show",
     "edit_venue",
@@ -107,9 +118,12 @@ __all__ = [
     "list_shows",
     "list_venues",
     "lock_show",
+    "picture_in_width",
+    "picture_of",
     "plan_of",
     "printable",
     "revise_layout",
+    "set_picture",
     "show_by_id",
     "simple",
     "slots",

@@ -13,11 +13,13 @@ from uuid_utils.compat import uuid7
 
 OrganizerId = NewType("OrganizerId", UUID)
 PersonId = NewType("PersonId", UUID)
+CustomerId = NewType("CustomerId", UUID)
 VenueId = NewType("VenueId", UUID)
 LayoutId = NewType("LayoutId", UUID)
 ShowId = NewType("ShowId", UUID)
 BookingId = NewType("BookingId", UUID)
 BlockId = NewType("BlockId", UUID)
+PictureId = NewType("PictureId", UUID)
 
 # No vowels (no words by accident) and none of I, L, O, S, Z, 0, 1, 2, 5 (no misreading).
 REFERENCE_ALPHABET = "BCDFGHJKMNPQRTVWXY346789"
