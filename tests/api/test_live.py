@@ -11,7 +11,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-import uvicorn
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from holdfast import booking
@@ -88,10 +88,7 @@ async def serving(engine: Engine) -> AsyncIterator[tuple[httpx.AsyncClient, Serv
     """The engine's app behind the server of `holdfast api`, on a free port."""
     listener = listen("127.0.0.1", 0)
     host, port = listener.getsockname()
-    config = uvicorn.Config(
-        make_app(engine), lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=20
-    )
-    server = Server(config, engine.hub.close)
+    server = Server(make_app(engine), replace(engine.settings, stop_seconds=20), engine.hub.close)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=0)
     async with httpx.AsyncClient(

@@ -33,6 +33,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.", show_default="8000")]
+TlsCert = Annotated[Path | None, typer.Option(help="PEM file of the certificate and its chain: HTTPS.")]
+TlsKey = Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of the embedded database.", show_default="./data")]
 
 
@@ -45,12 +47,21 @@ def up(
     workers: Annotated[
         int | None, typer.Option(min=1, max=64, help="API processes.", show_default="1")
     ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     reload: Annotated[bool, typer.Option("--reload", help="Start again when the code changes.")] = False,
 ) -> None:
     """Run everything here: PostgreSQL, the API, the workers. Ctrl-C stops it all."""
     from holdfast.cli.up import run_up
 
-    settings = _settings(host=host, port=port, data=str(data) if data else None, workers=workers)
+    settings = _settings(
+        host=host,
+        port=port,
+        data=_text(data),
+        workers=workers,
+        tls_cert=_text(tls_cert),
+        tls_key=_text(tls_key),
+    )
     with _failures_told():
         run_up(settings, demo=demo, reload=reload)
 
@@ -59,12 +70,14 @@ def up(
 def api(
     host: Host = None,
     port: Port = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket to take over.")] = None,
 ) -> None:
     """Serve the API on a database of yours (HOLDFAST_DATABASE_URL, HOLDFAST_SECRET_KEY)."""
     from holdfast.cli.serving import run, serve
 
-    settings = _settings(host=host, port=port)
+    settings = _settings(host=host, port=port, tls_cert=_text(tls_cert), tls_key=_text(tls_key))
     _need_database(settings)
     with _failures_told():
         run(serve(settings, fd))
@@ -106,7 +119,7 @@ def migrate(
         except migrate_.MigrationError as error:
             _fail(str(error), 1)
 
-    _with_database(_settings(data=str(data) if data else None), work, migrated=False)
+    _with_database(_settings(data=_text(data)), work, migrated=False)
 
 
 @app.command()
@@ -124,7 +137,7 @@ def seed(
 
     if template not in ("hall", "theatre", "bus", "appointments"):
         _fail(f"--template is hall, theatre, bus or appointments, not {template}.")
-    settings = _settings(data=str(data) if data else None)
+    settings = _settings(data=_text(data))
 
     async def work(database: Any) -> None:
         await seed_more(
@@ -137,10 +150,15 @@ def seed(
 @app.command()
 def config() -> None:
     """Print the effective settings, secrets hidden."""
+    from holdfast.platform.edge import unprotected
+
     table = Table("variable", "value", "what it is", box=None)
-    for variable, value, description in settings_.described(_settings()):
+    settings = _settings()
+    for variable, value, description in settings_.described(settings):
         table.add_row(variable, value, description)
     out.print(table)
+    for sentence in unprotected(settings):
+        err.print(f"holdfast: {sentence}", style="yellow", markup=False)
 
 
 @app.command()
@@ -183,7 +201,7 @@ def jobs_dead(
             )
         out.print(table if letters else "There are no dead letters.")
 
-    _with_database(_settings(data=str(data) if data else None), work)
+    _with_database(_settings(data=_text(data)), work)
 
 
 @jobs_app.command("replay")
@@ -211,12 +229,16 @@ def _end_letter(job_id: UUID, data: Path | None, what: str, said: str) -> None:
                 _fail("There is no dead letter with this id. `holdfast jobs dead` lists them.", 1)
         out.print(said)
 
-    _with_database(_settings(data=str(data) if data else None), work)
+    _with_database(_settings(data=_text(data)), work)
 
 
 def main() -> None:
     """The entry point of `holdfast`."""
     app(prog_name="holdfast")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _settings(**overrides: Any) -> Settings:

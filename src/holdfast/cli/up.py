@@ -19,9 +19,10 @@ from rich.console import Console
 from holdfast import accounts
 from holdfast.cli import demo as demo_
 from holdfast.cli.installation import OWNER, Installation, InstallationError
-from holdfast.cli.serving import listen
+from holdfast.cli.serving import listen, refuse_unlimited
 from holdfast.platform import mail, migrate, telemetry
 from holdfast.platform.db import open_database
+from holdfast.platform.edge import LOOPBACK, certificate
 from holdfast.platform.processes import Family
 from holdfast.platform.settings import Settings, environment
 
@@ -30,7 +31,6 @@ COUNTERS = "holdfast-metrics-"
 MAIL = "mail"
 PROCESSES_COUNTED = 50
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- folders in it are made by mkdtemp
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 log = telemetry.log("up")
 
@@ -39,12 +39,14 @@ def run_up(settings: Settings, *, demo: bool, reload: bool) -> None:
     """Runs until Ctrl-C or SIGTERM, and leaves no process behind.
 
     Raises InstallationError when it cannot begin, EmbeddedFailed when PostgreSQL died and does not come back,
-    MigrationError and Busy for a database that cannot be used.
+    MigrationError and Busy for a database that cannot be used, BadSetting for a certificate that will not do.
     """
     telemetry.configure_logs("warning", "console")
+    certificate(settings)
     stop = _StopSignal()
     changed = _code_changes() if reload else None
     listener = listen(settings.host, settings.port)
+    refuse_unlimited(settings, listener)
     try:
         with Installation(_with_mail(settings), whole=True) as installation:
             asyncio.run(_prepare(installation, demo=demo))
@@ -205,8 +207,8 @@ def _code_changes() -> Callable[[], bool]:
 def _say_where(out: Console, installation: Installation, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    here = f"http://{shown}:{port}"
     settings = installation.settings
+    here = f"{'https' if settings.tls_cert else 'http'}://{shown}:{port}"
     out.print(f"Holdfast is at [bold]{here}[/bold]   Ctrl-C stops it")
     out.print(f"  what is on     {here}/v1/shows")
     out.print(f"  API reference  {here}/docs")

@@ -97,9 +97,12 @@ class Call(Generic[B]):
 
     @property
     def client_ip(self) -> str:
-        """The peer's address, as the server (and the proxies that it trusts) tell it; empty on a unix socket."""
+        """The client's address, as the server (and the proxies that it trusts) tell it; empty on a unix socket.
+
+        An IPv4 address that came over an IPv6 socket is written as IPv4.
+        """
         client = self.scope.get("client")
-        return client[0] if client else ""
+        return client[0].removeprefix("::ffff:") if client else ""
 
     def header(self, name: str) -> str | None:
         """The value of a request header, None when it was not sent. Repeated lines are joined by a comma."""

@@ -47,6 +47,7 @@ from holdfast.platform.calls import (
     problem,
 )
 from holdfast.platform.errors import NotFound, Refusal
+from holdfast.platform.limits import Profile
 from holdfast.platform.routing import (
     ANYONE,
     IDEMPOTENCY_KEY,
@@ -79,6 +80,7 @@ __all__ = [
     "App",
     "BodyTooLarge",
     "Call",
+    "Count",
     "HeaderParameter",
     "InternalError",
     "MethodNotAllowed",
@@ -100,8 +102,6 @@ __all__ = [
 ]
 
 BODY_BYTES_MAX = 1_048_576
-# A body that came in part gets this long for its rest.
-BODY_SECONDS_MAX = 30.0
 # What a proxy's log calls a client that left before the answer; never sent.
 CLIENT_GONE = 499
 
@@ -112,13 +112,20 @@ _LENGTH_DIGITS_MAX = 18
 # Under this key of a path's methods stands the route that refuses those it does not know.
 _OTHER_METHODS = ""
 
-_SECURITY: tuple[Header, ...] = (
+SECURITY: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-_JSON_HEAD: tuple[Header, ...] = (*_SECURITY, (b"content-type", JSON))
+# What is of use to a page alone. The door's scanner is the one page that needs a camera.
+_PAGE_SECURITY: tuple[Header, ...] = (
+    *SECURITY,
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(self), geolocation=(), microphone=(), usb=()"),
+)
+_JSON_HEAD: tuple[Header, ...] = (*SECURITY, (b"content-type", JSON))
 
 # structlog's merge_contextvars reads every context variable whose name begins so; setting one costs a tenth of
 # bind_contextvars, and each request runs in a context of its own.
@@ -127,6 +134,7 @@ _log = log("http")
 
 
 Authorize = Callable[[Call[Any], Any], Awaitable[Any]]
+Count = Callable[[Call[Any], Profile], Awaitable[None]]
 Observe = Callable[[str, str, int, float], None]
 AccessLog = Callable[[Call[Any], int, float], None]
 Lifespan = Callable[["App"], AbstractAsyncContextManager[None]]
@@ -159,7 +167,8 @@ class _Mounts(Router):
 class App:
     """The ASGI app. `state` may be set by the lifespan; `in_flight` counts the requests being answered now.
 
-    `db` is what `call.db` begins as; `authorize` may set another, which shows less.
+    `db` is what `call.db` begins as; `authorize` may set another, which shows less. `count` counts a request against
+    whoever makes it, and raises RateLimited.
     """
 
     def __init__(
@@ -169,6 +178,7 @@ class App:
         state: Any = None,
         db: Any = None,
         authorize: Authorize | None = None,
+        count: Count | None = None,
         once: Replays | None = None,
         observe: Observe | None = None,
         access_log: AccessLog | None = None,
@@ -182,6 +192,7 @@ class App:
         self.routes = [route for routes in route_sets for route in routes.all]
         self._once = once
         self._authorize = authorize
+        self._count = count
         self._observe = observe
         self._access_log = access_log
         self._body_bytes_max = body_bytes_max
@@ -291,7 +302,15 @@ class App:
         if values and route.parameters:
             route.bind(call, values)
         if route.who is not ANYONE:
-            call.caller = await self._authorize(call, route.who)  # type: ignore[misc]
+            try:
+                call.caller = await self._authorize(call, route.who)  # type: ignore[misc]
+            except Refusal:
+                # Counted against the address, for to look at a token costs more than most answers.
+                if self._count is not None and route.limit is not None:
+                    await self._count(call, route.limit)
+                raise
+        if self._count is not None and route.limit is not None:
+            await self._count(call, route.limit)
         if route.headers:
             route.check_headers(call)
         call.query = route.read_query(call.scope["query_string"])
@@ -365,7 +384,7 @@ def build_app(route_sets: Iterable[Routes], **parts: Any) -> App:
 
 def _stand_in(handler: Callable[[Call[Any]], Awaitable[None]], template: str, allowed: str = "") -> Route:
     # What answers where no declared route does: it looks at neither the ids in the path nor the query.
-    route = Route("GET", "/", handler, who=ANYONE, query=None, answers={204: None}, listed=False)
+    route = Route("GET", "/", handler, who=ANYONE, query=None, answers={204: None}, limit=None, listed=False)
     route.template = template
     route.allowed = allowed
     return route
@@ -412,20 +431,17 @@ def _is_json(media: bytes) -> bool:
 
 
 async def _rest_of_body(first: bytes, receive: Receive, limit: int) -> bytes:
+    # The server sees to it that the rest comes in time, and tells of a disconnect when it does not.
     parts, size = [first], len(first)
-    try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            while size <= limit:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                part = message.get("body", b"")
-                parts.append(part)
-                size += len(part)
-                if not message.get("more_body"):
-                    break
-    except TimeoutError:
-        raise RequestTimeout from None
+    while size <= limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        parts.append(part)
+        size += len(part)
+        if not message.get("more_body"):
+            break
     return b"".join(parts)
 
 
@@ -456,8 +472,9 @@ def _refused(call: Call[Any], error: Exception) -> Answer:
 
 
 def _with_defaults(call: Call[Any], headers: list[Header]) -> list[Header]:
-    names = {name.lower() for name, _ in headers}
-    headers += [default for default in _SECURITY if default[0] not in names]
+    given = {name.lower(): value for name, value in headers}
+    is_page = given.get(b"content-type", b"").startswith(b"text/html")
+    headers += [line for line in (_PAGE_SECURITY if is_page else SECURITY) if line[0] not in given]
     headers.append((b"x-request-id", call.request_id.encode()))
     if call.added:
         headers += call.added

@@ -26,6 +26,7 @@ from holdfast.platform.errors import (
     Unauthenticated,
     UnknownField,
 )
+from holdfast.platform.limits import Profile, RateLimited
 
 if TYPE_CHECKING:
     from holdfast.platform.db import Transaction
@@ -60,7 +61,7 @@ class MethodNotAllowed(Refusal):
 class RequestTimeout(Refusal):
     code = "request_timeout"
     status = 408
-    title = "The rest of the body did not arrive in time."
+    title = "The request did not arrive in time."
 
 
 class InternalError(Refusal):
@@ -146,6 +147,7 @@ class Options(TypedDict, total=False):
     operation_id: str
     once: bool
     body_bytes_max: int
+    limit: Profile | None
     problems: Problems
     listed: bool
     example: Any
@@ -159,6 +161,7 @@ class Route:
     body      a Struct, `Struct | None` (may be missing), msgspec.Raw, or bytes (as sent, any content type)
     answers   success status -> a type sent as JSON, a media type as text, or None; the first is the default
     refusals  what the handler may raise; those of the layer itself are added
+    limit     what callers without a name are counted under, by address; None: nobody is counted
     once      the handler gets a Transaction as second argument and runs once per Idempotency-Key
     problems  renders refusals and faults in a form of its own (the seeds' contract)
     listed    stands in the OpenAPI document
@@ -181,6 +184,7 @@ class Route:
     operation_id: str = ""
     once: bool = False
     body_bytes_max: int | None = None
+    limit: Profile | None = "writes"
     problems: Problems | None = None
     listed: bool = True
     example: Any = None
@@ -278,6 +282,8 @@ class Route:
             found.append(PreconditionFailed)
         if self.once:
             found.append(IdempotencyMismatch)
+        if self.limit is not None:
+            found.append(RateLimited)
         return list(dict.fromkeys([*found, Busy]))
 
 
@@ -298,7 +304,7 @@ class Routes:
 
     def get(self, path: str, **options: Unpack[Options]) -> Callable[[H], H]:
         """Registers a handler that reads; HEAD is answered from it, too."""
-        return self._add("GET", path, options)
+        return self._add("GET", path, {"limit": "reads", **options})
 
     def post(self, path: str, **options: Unpack[Options]) -> Callable[[H], H]:
         """Registers a handler that does something."""
