@@ -6,10 +6,11 @@ Owners are stated where tables are made: a line `-- owner: booking` in a migrati
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.architecture.tree import DOMAINS, MIGRATIONS, PYTHON, SQL, name_of, part_of, syntax
+from tests.architecture.tree import DOMAINS, MIGRATIONS, PYTHON, SOURCE, SQL, name_of, part_of, syntax
 
 # Facts and jobs are written in the transaction of the change that they belong to, so everybody may add to these.
 OPEN_TO_INSERTS = {"outbox", "jobs"}
@@ -102,7 +103,10 @@ def test_the_queries_written_are_the_queries_used(path: Path) -> None:
         for node in ast.walk(syntax(neighbour))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sql"
     }
-    assert set(written) == used
+    # A folder may have several such files, and no name twice.
+    elsewhere = [name for other in path.parent.glob("*.sql") if other != path for name in query_names(other)]
+    assert set(written) <= used <= {*written, *elsewhere}
+    assert not set(written) & set(elsewhere), "a name stands in two files"
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=name_of)
@@ -121,6 +125,60 @@ def test_sql_stands_in_sql_files(path: Path) -> None:
     texts = (node for node in ast.walk(syntax(path)) if isinstance(node, ast.Constant))
     found = [(node.lineno, node.value) for node in texts if isinstance(node.value, str)]
     assert [f"line {line}: {text[:60]}" for line, text in found if _STATEMENT.match(text)] == []
+
+
+_ASKS = {"row", "rows", "value", "execute", "many"}
+_PLAIN = (ast.Attribute, ast.Name)
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=name_of)
+def test_what_is_asked_is_a_query_by_name_and_never_made_of_parts(path: Path) -> None:
+    """No statement is put together from texts: values go as parameters, and what is asked is `sql.name`.
+
+    A name for a query (`db.rows(query)`) is one, too; an f-string, `+`, `%`, `.format()` or any other call is not. Nor
+    does anybody take the text out of a query, or make one of a text.
+    """
+    if name_of(path) in SPEAKS_SQL or name_of(path).startswith(SPEAKS_SQL_UNDER):
+        return
+    calls = [node for node in ast.walk(syntax(path)) if isinstance(node, ast.Call)]
+    asked = [
+        call.args[0]
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr in _ASKS and call.args
+    ]
+    found = [
+        f"line {node.lineno}: {ast.unparse(node)[:60]}" for node in asked if not isinstance(node, _PLAIN)
+    ]
+    found += [f"line {c.lineno}: a Query" for c in calls if ast.unparse(c.func).rpartition(".")[2] == "Query"]
+    found += [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(syntax(path))
+        if isinstance(node, ast.Attribute)
+        and node.attr == "text"
+        and ast.unparse(node.value).startswith("sql.")
+    ]
+    assert found == []
+
+
+_RUNS_TEXT = re.compile(r"\bexecute\b(?!\s+on\b)", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", SQL, ids=name_of)
+def test_no_function_runs_a_text_that_it_was_given(path: Path) -> None:
+    """PL/pgSQL's EXECUTE is how a function could be injected into."""
+    assert _RUNS_TEXT.findall(_NOT_CODE.sub(" ", path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ['db.rows(f"select {x}")', 'tx.row("a" + x)', 'tx.execute("a %s" % x)', 'db.value("a {}".format(x))',
+     'Query("x", text)', "sql.shows.text", "db.many(text.join(parts), [])"],
+)  # fmt: skip
+def test_control_a_statement_made_of_parts_is_found(source: str, monkeypatch: Any) -> None:
+    path = SOURCE / "made_of_parts.py"
+    monkeypatch.setattr(f"{__name__}.syntax", lambda _: ast.parse(source))
+    with pytest.raises(AssertionError):
+        test_what_is_asked_is_a_query_by_name_and_never_made_of_parts(path)
 
 
 def test_the_migrations_are_numbered_without_a_gap() -> None:

@@ -1,8 +1,9 @@
 """What is on offer: venues, layouts, shows, areas, seats and tiers.
 
-Owns venues, layouts, shows, areas, seat_rows, tiers, pictures and picture_sizes. A version of a layout never changes; seats are known by their
-ordinal, without gaps; every edit of a show counts its version up. Who has which place is not known here. The facts about
-shows (show.created, show.changed) are announced by booking, which opens and edits shows together with their stock.
+Owns venues, layouts, shows, areas, seat_rows, tiers, pictures and picture_sizes. A version of a layout never changes;
+seats are known by their ordinal, without gaps; every edit of a show counts its version up. Who has which place is not
+known here. The facts about shows (show.created, show.changed) are announced by booking, which opens and edits shows
+together with their stock.
 """
 
 from holdfast.catalog.names import printable
