@@ -18,6 +18,8 @@ AVAILABILITY_CHANGED = "availability.changed"
 BOOKING_CONFIRMED = "booking.confirmed"
 BOOKING_CANCELLED = "booking.cancelled"
 BOOKING_FAILED = "booking.failed"
+TICKET_TRANSFERRED = "ticket.transferred"
+TICKET_VOIDED = "ticket.voided"
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -98,6 +100,27 @@ class BookingFailed(Payload, frozen=True):
     reason: str
 
 
+class TicketTransferred(Payload, frozen=True):
+    """A ticket was issued anew to another person. `number` is its place in the booking, counted from 1; codes of it with a
+    smaller `serial` are dead.
+    """
+
+    kind: ClassVar[str] = TICKET_TRANSFERRED
+    booking_id: UUID
+    organizer_id: UUID
+    number: int
+    serial: int
+
+
+class TicketVoided(Payload, frozen=True):
+    """Some tickets of a booking that stands admit nobody any more; `booking.cancelled` says so of all of a booking's."""
+
+    kind: ClassVar[str] = TICKET_VOIDED
+    booking_id: UUID
+    organizer_id: UUID
+    numbers: list[int]
+
+
 PAYLOADS: dict[str, type[Payload]] = {
     payload.kind: payload
     for payload in (
@@ -107,6 +130,8 @@ PAYLOADS: dict[str, type[Payload]] = {
         BookingConfirmed,
         BookingCancelled,
         BookingFailed,
+        TicketTransferred,
+        TicketVoided,
     )
 }
 
