@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from holdfast import __version__, accounts, web
-from holdfast.accounts import Principal
+from holdfast.accounts import Principal, audit_routes
 from holdfast.accounts import routes as account_routes
 from holdfast.booking import routes as booking_routes
 from holdfast.booking import seeds_routes, series_routes, show_routes
@@ -30,6 +30,7 @@ ROUTES = [
     booking_routes.routes,
     live_routes.routes,
     account_routes.routes,
+    audit_routes.routes,
     operator_routes,
     seeds_routes.routes,
 ]

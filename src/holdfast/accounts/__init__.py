@@ -18,6 +18,7 @@ from holdfast.accounts.access import (
     permits,
     require,
 )
+from holdfast.accounts.audit import Note, audit
 from holdfast.accounts.people import (
     BadCredentials,
     Member,
@@ -40,10 +41,12 @@ __all__ = [
     "Buyer",
     "Caller",
     "Member",
+    "Note",
     "Permission",
     "Principal",
     "Role",
     "Staff",
+    "audit",
     "bearer",
     "create_owner",
     "first_owner",

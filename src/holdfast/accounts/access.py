@@ -28,6 +28,7 @@ Permission = Literal[
     "blocks.write",
     "bookings.read",
     "bookings.write",
+    "audit.read",
     "jobs.read",
     "jobs.write",
 ]
@@ -46,6 +47,7 @@ PERMISSIONS: dict[Permission, frozenset[Role]] = {
     "bookings.read": _SELLS | {"viewer"},
     # Confirm what was paid elsewhere, and cancel.
     "bookings.write": _SELLS,
+    "audit.read": frozenset({"owner"}),
     # Jobs belong to the installation and carry what every organizer's followers do.
     "jobs.read": frozenset({"owner"}),
     "jobs.write": frozenset({"owner"}),

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from holdfast.accounts import Note
 from holdfast.booking.office import Office
 from holdfast.booking.view import Change
 from holdfast.catalog import Show
@@ -165,20 +166,28 @@ async def search_bookings(db: Database, wanted: BookingFilter, limit: int) -> li
 
 
 async def confirm(
-    tx: Transaction, show_id: ShowId, booking_id: BookingId, *, settled: bool = False
+    tx: Transaction,
+    show_id: ShowId,
+    booking_id: BookingId,
+    *,
+    settled: bool = False,
+    note: Note | None = None,
 ) -> Booking:
     """Turns a live hold into a sale; a confirmed booking stays one.
 
-    `settled`: the money was taken elsewhere. Raises BookingNotFound, HoldExpired when the deadline has passed,
-    BookingEnded, and PaymentRequired for a price that nobody paid.
+    `settled`: the money was taken elsewhere. `note` hears of it if it became one just now. Raises BookingNotFound,
+    HoldExpired when the deadline has passed, BookingEnded, and PaymentRequired for a price that nobody paid.
     """
     row = await tx.row(sql.confirm_booking, show_id, booking_id, settled)
     assert row is not None
     _refuse(row["outcome"])
+    booking = await booking_by_id(tx, show_id, booking_id)
     if row["changed"]:
         tx.after_commit(telemetry.BOOKINGS_ENDED.labels("confirmed").inc)
         tx.after_commit(partial(broadcast.hint, outbox.TOPIC))
-    return await booking_by_id(tx, show_id, booking_id)
+        if note is not None:
+            await note(before={"status": "PENDING"}, after=_amounts(booking))
+    return booking
 
 
 async def extend(tx: Transaction, show: Show, booking_id: BookingId) -> Booking:
@@ -202,10 +211,12 @@ async def cancel(
     reason: EndReason,
     *,
     sold_too: bool,
+    note: Note | None = None,
 ) -> Booking:
     """Lets a hold go at once, or cancels a sale when `sold_too`; an ended booking stays ended.
 
-    Raises BookingNotFound, and NotCancellable for a sale that the caller may not cancel.
+    `note` hears of it if it ended just now. Raises BookingNotFound, and NotCancellable for a sale that the caller may
+    not cancel.
     """
     row = await tx.row(sql.cancel_booking, show_id, booking_id, reason, not sold_too, new_id())
     assert row is not None
@@ -218,6 +229,9 @@ async def cancel(
         tx.after_commit(partial(office.views.changed, show_id, change))
         tx.after_commit(telemetry.BOOKINGS_ENDED.labels(booking.reason).inc)
         tx.after_commit(partial(broadcast.hint, outbox.TOPIC))
+        if note is not None:
+            before = "PENDING" if booking.status == "FAILED" else "CONFIRMED"
+            await note(before={"status": before}, after=_amounts(booking))
     return booking
 
 
@@ -235,6 +249,12 @@ async def end_all(office: Office, show_id: ShowId) -> int:
 def booking_from(row: Record) -> Booking:
     """A row of `bookings` with `read_at` as a Booking."""
     return Booking(**{name: row[name] for name in Booking.__struct_fields__})
+
+
+def _amounts(booking: Booking) -> dict[str, str | int | None]:
+    """What an entry of the audit says of a booking."""
+    names = ("status", "reason", "version", "quantity", "total", "currency")
+    return {name: getattr(booking, name) for name in names}
 
 
 def _refuse(outcome: str, *, ended_is_fine: bool = False) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.accounts import Note
 from holdfast.booking.anywhere import find_booking
 from holdfast.booking.claiming import Decision, Wish, claim_arguments
 from holdfast.booking.holds import (
@@ -117,12 +118,17 @@ async def find_anyhow(db: Database | Transaction, booking_id: BookingId) -> tupl
     return await _found(db, row), row["request"].get("seats", ())
 
 
-async def let_queued_go(tx: Transaction, queued: Booking) -> Booking:
-    """Ends a claim that still waits, so that it is never made; else what it has become, which is left as it is."""
+async def let_queued_go(tx: Transaction, queued: Booking, *, note: Note | None = None) -> Booking:
+    """Ends a claim that still waits, so that it is never made; else what it has become, which is left as it is.
+
+    `note` hears of it if it ended just now.
+    """
     row = await tx.row(sql.let_queued_go, queued.show_id, queued.booking_id)
     if row is None:
         return await booking_or_queued(tx, queued.show_id, queued.booking_id)
     tx.after_commit(telemetry.BOOKINGS_ENDED.labels("released").inc)
+    if note is not None:
+        await note(before={"status": "QUEUED"}, after={"status": "FAILED", "quantity": row["quantity"]})
     return _as_booking(row)
 
 

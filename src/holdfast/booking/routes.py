@@ -1,5 +1,6 @@
 """Bookings and blocks over HTTP. `call.state` is the Engine."""
 
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -200,7 +201,10 @@ async def extend(call: Call[None], tx: Transaction) -> BookingJson:
     found = await _own_booking(call, "bookings.write", tx)
     booking.refuse_unmade(found)
     view = await call.state.office.views.get(found.show_id)
-    return _json(await booking.extend(tx, view.show, found.booking_id), view)
+    extended = await booking.extend(tx, view.show, found.booking_id)
+    before, after = ({"expires_at": each.expires_at} for each in (found, extended))
+    await _note(call, tx, "booking.extended", found)(before=before, after=after)
+    return _json(extended, view)
 
 
 @routes.post(
@@ -216,8 +220,9 @@ async def confirm(call: Call[None], tx: Transaction) -> BookingJson:
     booking.refuse_unmade(found)
     # Before the booking is locked: those who wait for it may have all the connections that a look at the view needs.
     view = await call.state.office.views.get(found.show_id)
-    settled = call.caller.principal is not None
-    return _json(await booking.confirm(tx, found.show_id, found.booking_id, settled=settled), view)
+    settled, note = call.caller.principal is not None, _note(call, tx, "booking.confirmed", found)
+    confirmed = await booking.confirm(tx, found.show_id, found.booking_id, settled=settled, note=note)
+    return _json(confirmed, view)
 
 
 @routes.post(
@@ -236,17 +241,20 @@ async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
     office = call.state.office
     # Before anything is locked, as in `confirm`.
     view = await office.views.get(found.show_id)
+    note = _note(call, tx, "booking.cancelled", found)
     if found.status == "QUEUED":
-        found = await booking.let_queued_go(tx, found)
+        found = await booking.let_queued_go(tx, found, note=note)
     if found.status == "FAILED":
         return _json(found, view)
     if call.caller.principal is not None:
         ended = await booking.cancel(
-            tx, office, found.show_id, found.booking_id, "by_organizer", sold_too=True
+            tx, office, found.show_id, found.booking_id, "by_organizer", sold_too=True, note=note
         )
     else:
         free = found.total == 0 and found.read_at < view.show.start_time
-        ended = await booking.cancel(tx, office, found.show_id, found.booking_id, "by_buyer", sold_too=free)
+        ended = await booking.cancel(
+            tx, office, found.show_id, found.booking_id, "by_buyer", sold_too=free, note=note
+        )
     return _json(ended, view)
 
 
@@ -263,6 +271,10 @@ async def create_block(call: Call[BlockSpec], tx: Transaction) -> Answer:
     """Keep free places off sale."""
     view = await _own_show(call)
     made = await booking.block(tx, call.state.office, view, call.body, call.caller.person_id)
+    await accounts.audit(
+        tx, call, "block.created", organizer_id=view.show.organizer_id, subject=made.block_id, show_id=made.show_id,
+        after=_block_amounts(made),
+    )  # fmt: skip
     return created(_block_json(made, view), f"/v1/shows/{view.show.show_id}/blocks/{made.block_id}")
 
 
@@ -304,8 +316,14 @@ async def read_block(call: Call[None]) -> BlockJson:
 async def delete_block(call: Call[None]) -> None:
     """Put blocked places back on sale."""
     view = await _own_show(call)
+    show_id, block_id = view.show.show_id, BlockId(call.path["block_id"])
     async with call.db.transaction() as tx:
-        await booking.release_block(tx, call.state.office, view.show.show_id, BlockId(call.path["block_id"]))
+        found = await booking.block_by_id(tx, show_id, block_id)
+        await booking.release_block(tx, call.state.office, show_id, block_id)
+        await accounts.audit(
+            tx, call, "block.released", organizer_id=view.show.organizer_id, subject=block_id, show_id=show_id,
+            before=_block_amounts(found),
+        )  # fmt: skip
 
 
 def _asker(call: Call[Any]) -> Asker:
@@ -352,6 +370,21 @@ async def _own_booking(
     if caller.principal is not None:
         accounts.require(caller.principal, permission, found.organizer_id, missing=BookingNotFound)
     return found
+
+
+def _note(call: Call[Any], tx: Transaction, action: str, found: Booking) -> accounts.Note:
+    return partial(
+        accounts.audit, tx, call, action, organizer_id=found.organizer_id, subject=found.booking_id, show_id=found.show_id
+    )  # fmt: skip
+
+
+def _block_amounts(block: booking.Block) -> dict[str, Any]:
+    return {
+        "area": block.area,
+        "quantity": block.quantity,
+        "seats": block.seats,
+        "release_at": block.release_at,
+    }
 
 
 async def _own_show(call: Call[Any]) -> booking.View:

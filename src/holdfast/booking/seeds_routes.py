@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -382,8 +383,12 @@ async def confirm(call: Call[None], tx: Transaction) -> SeedBooking:
     found, _ = await _found(call, tx)
     booking.refuse_unmade(found)
     view = await call.state.office.views.get(found.show_id)
+    note = partial(
+        accounts.audit, tx, call, "booking.confirmed", organizer_id=found.organizer_id, subject=found.booking_id,
+        show_id=found.show_id,
+    )  # fmt: skip
     try:
-        return _booking(await booking.confirm(tx, found.show_id, found.booking_id), view)
+        return _booking(await booking.confirm(tx, found.show_id, found.booking_id, note=note), view)
     except PaymentRequired:
         where = f"/v1/shows/{found.show_id}/bookings/{found.booking_id}/confirm"
         raise PaymentRequired(_pay_instead(where, "Staff who took the money confirm it")) from None
@@ -399,6 +404,10 @@ async def _made(call: Call[SeedShowBody], tx: Transaction, organizer_id: Organiz
         max_places_per_booking=min(wanted.total_seats, 10_000),
     )
     show, plan = await booking.open_show(tx, call.state.office, organizer_id, spec)
+    await accounts.audit(
+        tx, call, "show.created", organizer_id=organizer_id, subject=show.show_id, show_id=show.show_id,
+        after=booking.amounts_of(show, plan),
+    )  # fmt: skip
     shown = SeedShowJson(
         show.show_id, show.name, _time(show.start_time, exact=True), plan.capacity, 0, _time(show.created_at)
     )

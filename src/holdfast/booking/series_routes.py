@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from holdfast import booking, catalog
+from holdfast import accounts, booking, catalog
 from holdfast.accounts import Staff
 from holdfast.catalog import YEARS, LayoutNotFound, Show, ShowSpec
 from holdfast.platform import clock
@@ -133,6 +133,9 @@ async def create_series(call: Call[Series], tx: Transaction) -> SeriesJson:
         if plan.seats * len(specs) > SERIES_SEATS_MAX:
             raise Invalid(f"One call makes at most {SERIES_SEATS_MAX} seats, not {plan.seats * len(specs)}.")
         made.append(show)
+    await accounts.audit(
+        tx, call, "series.created", organizer_id=call.caller.organizer_id, after={"shows": [show.show_id for show in made]}
+    )  # fmt: skip
     return SeriesJson(
         [SeriesShowJson(show.show_id, show.name, clock.rfc3339(show.start_time)) for show in made]
     )

@@ -3,6 +3,7 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -179,6 +180,10 @@ async def create_show(call: Call[ShowSpec], tx: Transaction) -> Answer:
     """Create a show, its areas, seats and tiers in one call."""
     principal: Principal = call.caller
     show, plan = await booking.open_show(tx, call.state.office, principal.organizer_id, call.body)
+    await accounts.audit(
+        tx, call, "show.created", organizer_id=show.organizer_id, subject=show.show_id, show_id=show.show_id,
+        after=booking.amounts_of(show, plan),
+    )  # fmt: skip
     left = [area.capacity for area in plan.areas]
     shown = _show_json(show, plan, 0, left, Counts(plan.capacity, 0, 0, 0, 0))
     answer = created(shown, f"/v1/shows/{show.show_id}")
@@ -228,8 +233,11 @@ async def edit_show(call: Call[ShowEdit]) -> Answer:
     """Edit a show; what is not sent stays as it is."""
     engine, show_id, principal = call.state, ShowId(call.path["show_id"]), call.caller
     async with call.db.transaction() as tx:
+        note = partial(
+            accounts.audit, tx, call, "show.edited", organizer_id=principal.organizer_id, subject=show_id, show_id=show_id
+        )  # fmt: skip
         show = await booking.edit_show(
-            tx, engine.office, principal.organizer_id, show_id, call.body, if_match(call)
+            tx, engine.office, principal.organizer_id, show_id, call.body, if_match(call), note=note
         )
     return await _show_answer(call, await engine.office.views.get(show_id), show)
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from holdfast import catalog
+from holdfast.accounts import Note
 from holdfast.booking.office import Office
 from holdfast.booking.view import Change
 from holdfast.platform import jobs, outbox
@@ -54,13 +56,20 @@ async def open_show(
     return show, plan
 
 
+def amounts_of(show: catalog.Show, plan: catalog.Plan) -> dict[str, Any]:
+    """What an entry of the audit says of a new show."""
+    tiers = {str(tier.tier): tier.amount for tier in show.tiers}
+    return {"status": show.status, "places": plan.capacity, "tiers": tiers, "currency": show.currency}
+
+
 async def edit_show(
     tx: Transaction, office: Office, organizer_id: OrganizerId, show_id: ShowId, edit: catalog.ShowEdit,
-    version: int | None,
+    version: int | None, *, note: Note | None = None,
 ) -> catalog.Show:  # fmt: skip
     """Edits the terms of a show and has its stock follow; claims made under the old terms are asked to look again.
 
-    Raises ShowNotFound, PreconditionFailed, StatusStep, CapacityFixed, CapacityBelowSold and Invalid.
+    `note` hears what was changed. Raises ShowNotFound, PreconditionFailed, StatusStep, CapacityFixed, CapacityBelowSold
+    and Invalid.
     """
     # Nobody may hold up the sales of somebody else's show, not even for the moment that a refusal takes.
     found = await catalog.show_by_id(tx, show_id)
@@ -70,6 +79,7 @@ async def edit_show(
     await tx.row(sql.lock_head, show_id)
     show = await catalog.lock_show(tx, show_id)
     assert show is not None
+    areas = (await catalog.areas_of_many(tx, [show_id]))[show_id] if edit.areas and note else []
     changed, resized = await catalog.edit_show(tx, show, edit, version)
     if changed.status == "draft" != show.status:
         await _refuse_to_hide(tx, show)
@@ -84,9 +94,37 @@ async def edit_show(
     await outbox.announce(tx, show_id, "show.changed", {"show_id": show_id, "version": changed.version})
     if changed.status == "cancelled" != show.status:
         await jobs.enqueue(tx, END_BOOKINGS, {"show_id": str(show_id)})
+    if note is not None:
+        before, after = _differences(show, changed, areas, resized)
+        await note(before=before, after=after)
     tx.after_commit(partial(office.views.retired, show_id))
     tx.after_commit(partial(office.cache.forget, "shows"))
     return changed
+
+
+def _differences(
+    show: catalog.Show,
+    changed: catalog.Show,
+    areas: Sequence[catalog.AreaRecord],
+    resized: Sequence[catalog.AreaRecord],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an edit changed, for the audit: values before and after, by field, and of a name only that it changed."""
+    plain = [name for name in catalog.ShowEdit.__struct_fields__ if name not in ("areas", "tiers")]
+    fields = [name for name in plain if getattr(show, name) != getattr(changed, name)]
+    before, after = (
+        {name: getattr(each, name) for name in fields if name != "name"} for each in (show, changed)
+    )
+    if show.tiers != changed.tiers:
+        fields.append("tiers")
+        before["tiers"], after["tiers"] = (
+            {str(tier.tier): tier.amount for tier in each.tiers} for each in (show, changed)
+        )
+    if areas:
+        fields.append("areas")
+        new = {number: capacity for number, _, _, capacity in resized}
+        before["areas"] = {str(number): capacity for number, _, _, capacity in areas if number in new}
+        after["areas"] = {str(number): capacity for number, capacity in new.items()}
+    return {**before, "version": show.version}, {**after, "version": changed.version, "fields": fields}
 
 
 async def _resize(

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from holdfast import catalog
+from holdfast import accounts, catalog
 from holdfast.accounts import Staff
 from holdfast.catalog import (
     AreaSpec,
@@ -100,6 +100,9 @@ class LayoutQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 async def create_venue(call: Call[VenueSpec], tx: Transaction) -> Answer:
     """Create a venue."""
     venue = await catalog.create_venue(tx, _organizer(call), call.body)
+    await accounts.audit(
+        tx, call, "venue.created", organizer_id=venue.organizer_id, subject=venue.venue_id, after={"version": venue.version}
+    )  # fmt: skip
     return _tagged(created(_venue_json(venue), f"/v1/venues/{venue.venue_id}"), venue.version)
 
 
@@ -130,6 +133,10 @@ async def edit_venue(call: Call[VenueSpec]) -> Answer:
     venue_id, version = VenueId(call.path["venue_id"]), if_match(call)
     async with call.db.transaction() as tx:
         venue = await catalog.edit_venue(tx, _organizer(call), venue_id, call.body, version)
+        await accounts.audit(
+            tx, call, "venue.edited", organizer_id=venue.organizer_id, subject=venue_id,
+            before={"version": venue.version - 1}, after={"version": venue.version},
+        )  # fmt: skip
     return _tagged(Answer(200, _venue_json(venue)), venue.version)
 
 
@@ -148,6 +155,10 @@ async def create_layout(call: Call[LayoutSpec], tx: Transaction) -> Answer:
     """Create a layout of a venue, in version 1."""
     venue_id = VenueId(call.path["venue_id"])
     layout = await catalog.create_layout(tx, _organizer(call), venue_id, call.body)
+    await accounts.audit(
+        tx, call, "layout.created", organizer_id=_organizer(call), subject=layout.layout_id,
+        after={"version": layout.version, "venue_id": venue_id, "seats": layout.seats},
+    )  # fmt: skip
     return _tagged(created(_layout_json(layout), f"/v1/layouts/{layout.layout_id}"), layout.version)
 
 
@@ -180,6 +191,10 @@ async def revise_layout(call: Call[LayoutSpec]) -> Answer:
     layout_id, version = LayoutId(call.path["layout_id"]), if_match(call)
     async with call.db.transaction() as tx:
         layout = await catalog.revise_layout(tx, _organizer(call), layout_id, call.body, version)
+        await accounts.audit(
+            tx, call, "layout.revised", organizer_id=_organizer(call), subject=layout_id,
+            before={"version": layout.version - 1}, after={"version": layout.version, "seats": layout.seats},
+        )  # fmt: skip
     return _tagged(Answer(200, _layout_json(layout)), layout.version)
 
 

@@ -282,7 +282,7 @@ async def last_to_start(db: Database, organizer_id: OrganizerId | None, limit: i
 
 
 async def areas_of_many(
-    db: Database, shows: Sequence[ShowId]
+    db: Database | Transaction, shows: Sequence[ShowId]
 ) -> dict[ShowId, list[tuple[int, str, str, int]]]:
     """(number, name, kind, capacity) of each area, by show."""
     found: dict[ShowId, list[tuple[int, str, str, int]]] = {show: [] for show in shows}
