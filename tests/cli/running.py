@@ -33,13 +33,19 @@ def until(holds: Callable[[], Any], what: str = "it") -> Any:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment without any setting of Holdfast's but these."""
+    """The environment without any setting of Holdfast's but these, and without limits."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("HOLDFAST_", "COLUMNS", "PYTHONDONTWRITEBYTECODE"))
     }
-    return {**kept, "PYTHONPATH": str(SOURCE), "PYTHONPYCACHEPREFIX": _compiled.name, **variables}
+    ours = {
+        "PYTHONPATH": str(SOURCE),
+        "PYTHONPYCACHEPREFIX": _compiled.name,
+        # All callers of a test have one address.
+        "HOLDFAST_RATE_LIMITS": "off",
+    }
+    return {**kept, **ours, **variables}
 
 
 def command(*arguments: str) -> list[str]:

@@ -36,7 +36,7 @@ async def house(server: Server) -> AsyncIterator[House]:
     name = f"house_{uuid4().hex}"
     await suite._execute(server.dsn, f"create database {name} template {suite.TEMPLATE} strategy file_copy")
     url = suite._url(server.dsn, name)
-    async with open_house(Settings(database_url=url, secret_key=suite.SECRET)) as opened:
+    async with open_house(Settings(database_url=url, secret_key=suite.SECRET, rate_limits="off")) as opened:
         yield opened
     await suite._execute(server.dsn, f"drop database {name} with (force)")
 
@@ -51,7 +51,7 @@ def box_office(server: Server) -> Iterator[type[BoxOffice]]:
             suite._execute(server.dsn, f"create database {name} template {suite.TEMPLATE} strategy file_copy")
         )
         runner.run(record_facts(url))
-        opening = open_engine(Settings(database_url=url, secret_key=suite.SECRET))
+        opening = open_engine(Settings(database_url=url, secret_key=suite.SECRET, rate_limits="off"))
         engine = runner.run(opening.__aenter__())
         runner.run(
             engine.db.execute(

@@ -174,6 +174,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "10/900s"
     )
 
+    challenge: Annotated[
+        str,
+        Meta(
+            description="What claims without a name need: `off`, `work` (a proof of work), or a hook, `package.module:name`."
+        ),
+        Meta(pattern=r"^(off|work|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$"),
+    ] = "off"
+    challenge_bits: Annotated[
+        int, Meta(ge=1, le=40, description="Zero bits that the work asks for; each more doubles it.")
+    ] = 18
+    challenge_seconds: Annotated[
+        int, Meta(ge=10, le=3600, description="How long there is to answer a challenge.")
+    ] = 120
+
     # Reading
     show_list_seconds: Annotated[float, Meta(gt=0, le=3600, description="Cache time of the show list.")] = (
         300.0
@@ -213,6 +227,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_seconds: Annotated[
         float, Meta(gt=0, le=60, description="The longest a mail server may take over one step.")
     ] = 10.0
+
+    # Printing
+    fonts: Annotated[
+        str | None,
+        Meta(description="Folder with fonts for tickets in scripts that neither Holdfast's nor the system's know."),
+    ] = None
 
     # Calling out
     egress: Annotated[
