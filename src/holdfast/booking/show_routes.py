@@ -95,6 +95,7 @@ class ShowJson(msgspec.Struct):
     venue_id: UUID | None
     layout_id: UUID | None
     layout_version: int | None
+    picture_id: UUID | None
     version: int
     created_at: Timestamp
     updated_at: Timestamp
@@ -185,7 +186,7 @@ async def create_show(call: Call[ShowSpec], tx: Transaction) -> Answer:
         after=booking.amounts_of(show, plan),
     )  # fmt: skip
     left = [area.capacity for area in plan.areas]
-    shown = _show_json(show, plan, 0, left, Counts(plan.capacity, 0, 0, 0, 0))
+    shown = _show_json(show, plan, 0, left, Counts(plan.capacity, 0, 0, 0, 0), None)
     answer = created(shown, f"/v1/shows/{show.show_id}")
     return Answer(answer.status, answer.body, (*answer.headers, (b"etag", etag(show.version))))
 
@@ -289,13 +290,23 @@ async def _visible(call: Call[Any]) -> View:
 
 
 async def _show_answer(call: Call[Any], view: View, show: Show) -> Answer:
-    counts = (await booking.counts_of(call.state.office, [show.show_id]))[show.show_id]
-    body = _show_json(show, view.plan, view.revision, view.left, counts)
+    engine = call.state
+    counts = (await booking.counts_of(engine.office, [show.show_id]))[show.show_id]
+    # As the engine, because it is kept for whoever asks next.
+    picture = await catalog.picture_of(
+        engine.db, engine.cache, show.organizer_id, show.show_id, engine.settings.show_seconds
+    )
+    body = _show_json(show, view.plan, view.revision, view.left, counts, picture and picture.picture_id)
     return Answer(200, body, ((b"etag", etag(show.version)),))
 
 
 def _show_json(
-    show: Show, plan: catalog.Plan, revision: int, left: Sequence[int], counts: Counts
+    show: Show,
+    plan: catalog.Plan,
+    revision: int,
+    left: Sequence[int],
+    counts: Counts,
+    picture_id: UUID | None,
 ) -> ShowJson:
     # The counts may be a second older than what is left, and one answer must not contradict itself.
     reserved = max(0, plan.capacity - sum(left) - counts.blocked)
@@ -327,6 +338,7 @@ def _show_json(
         venue_id=show.venue_id,
         layout_id=show.layout_id,
         layout_version=show.layout_version,
+        picture_id=picture_id,
         version=show.version,
         created_at=clock.rfc3339(show.created_at),
         updated_at=clock.rfc3339(show.updated_at),
