@@ -189,7 +189,7 @@ def a_show(owner: httpx.AsyncClient) -> Callable[..., Awaitable[dict[str, Any]]]
 @functools.cache
 def program(name: str) -> str:
     """The path of a system program that a test needs; installed by apt when we may, else the test is left out."""
-    package = {"redis-cli": "redis-tools"}.get(name, name)
+    package = {"redis-cli": "redis-tools", "pg_ctlcluster": "postgresql"}.get(name, name)
     if shutil.which(name) is None and os.geteuid() == 0 and shutil.which("apt-get"):
         for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
             subprocess.run(["apt-get", "-qq", *command], check=False, capture_output=True)

@@ -13,6 +13,7 @@ connection keeps its role for life, because PostgreSQL plans again whenever the 
 
 import asyncio
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -401,9 +402,21 @@ async def open_database(settings: Settings, role: str | None = None) -> Database
             asyncpg.InvalidCatalogNameError,
             asyncpg.InvalidAuthorizationSpecificationError,
         ) as error:
-            raise BadSetting(f"HOLDFAST_DATABASE_URL: {error}.") from error
+            raise BadSetting(f"HOLDFAST_DATABASE_URL: {_told(error)}.") from None
         await tenants.open(size_min=0)
     return Database(settings, pool, tenants)
+
+
+def _told(error: Exception) -> str:
+    # What cannot be taken apart is quoted by the driver in part, and a part may be half of the password.
+    text = str(error)
+    if isinstance(error, asyncpg.PostgresError | ssl.SSLError) or text.startswith(
+        ("`ssl", "root certificate")
+    ):
+        return text
+    return (
+        "it cannot be understood; in a password / is written %2F, # is %23, ? is %3F, @ is %40 and % is %25"
+    )
 
 
 async def _connect(settings: Settings, role: str | None) -> "asyncpg.Connection[Record]":
