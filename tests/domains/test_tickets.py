@@ -232,9 +232,10 @@ def test_a_calendar_shows_the_clock_on_the_wall(starts: str, zone: str, wall: st
     assert start == (f"DTSTART:{wall}" if zone == "UTC" else f"DTSTART;TZID={zone}:{wall}")
     assert (f"TZID:{zone}" in made) == (zone != "UTC")
     read = icalendar.Calendar.from_ical(made)
-    [event] = read.walk("VEVENT")
+    [event] = read.events
+    assert isinstance(event.start, datetime)
     assert event.start.astimezone(UTC) == datetime.fromisoformat(starts)
-    for rules in read.walk("VTIMEZONE"):
+    for rules in read.timezones:
         # By the rules in the file alone, as a calendar does it that does not know the zone's name.
         local = event.start.replace(tzinfo=rules.to_tz(lookup_tzid=False))
         assert local.astimezone(UTC) == datetime.fromisoformat(starts)
