@@ -8,17 +8,29 @@ from typing import Any
 
 import msgspec
 
-from holdfast import __version__, accounts, web
-from holdfast.accounts import Principal, audit_routes
+from holdfast import __version__, accounts, job_routes, web
+from holdfast.accounts import Principal, audit_routes, key_routes, organizer_routes, people_routes, session_routes
+from holdfast.accounts import customers_routes as account_customers_routes
 from holdfast.accounts import routes as account_routes
+from holdfast.booking import (
+    challenge_routes,
+    customers_routes,
+    export_routes,
+    privacy_routes,
+    seeds_routes,
+    series_routes,
+    show_routes,
+    ticket_routes,
+)
 from holdfast.booking import routes as booking_routes
-from holdfast.booking import seeds_routes, series_routes, show_routes
+from holdfast.catalog import picture_routes
 from holdfast.catalog import routes as catalog_routes
 from holdfast.engine import Engine
 from holdfast.live import routes as live_routes
 from holdfast.platform import migrate, telemetry
 from holdfast.platform.errors import Busy, Refusal
-from holdfast.platform.http import ANYONE, Answer, App, Call, Routes, build_app
+from holdfast.platform.http import ANYONE, Answer, App, Call, Count, Routes, build_app
+from holdfast.platform.limits import Limits, Profile, by_address
 from holdfast.platform.once import Once
 from holdfast.platform.openapi import document_routes, openapi
 
@@ -27,11 +39,23 @@ ROUTES = [
     show_routes.routes,
     series_routes.routes,
     catalog_routes.routes,
+    picture_routes.routes,
     booking_routes.routes,
+    account_customers_routes.routes,
+    customers_routes.routes,
+    privacy_routes.routes,
+    ticket_routes.routes,
+    challenge_routes.routes,
+    export_routes.routes,
     live_routes.routes,
     account_routes.routes,
     audit_routes.routes,
+    session_routes.routes,
+    people_routes.routes,
+    key_routes.routes,
+    organizer_routes.routes,
     operator_routes,
+    job_routes.routes,
     seeds_routes.routes,
 ]
 
@@ -56,13 +80,13 @@ class HealthJson(msgspec.Struct):
     version: str
 
 
-@operator_routes.get("/healthz", who=ANYONE, answers={200: HealthJson})
+@operator_routes.get("/healthz", who=ANYONE, limit=None, answers={200: HealthJson})
 async def healthz(call: Call[None]) -> HealthJson:
     """Is the process alive."""
     return HealthJson("ok", __version__)
 
 
-@operator_routes.get("/readyz", who=ANYONE, answers={200: HealthJson}, refusals=(NotReady,))
+@operator_routes.get("/readyz", who=ANYONE, limit=None, answers={200: HealthJson}, refusals=(NotReady,))
 async def readyz(call: Call[None]) -> HealthJson:
     """Can the process serve: the database answers and has the schema of this code."""
     try:
@@ -72,7 +96,7 @@ async def readyz(call: Call[None]) -> HealthJson:
     return HealthJson("ready", __version__)
 
 
-@operator_routes.get("/metrics", who=ANYONE, answers={200: "text/plain"})
+@operator_routes.get("/metrics", who=ANYONE, limit=None, answers={200: "text/plain"})
 async def metrics(call: Call[None]) -> Answer:
     """What this installation measures, for Prometheus."""
     return Answer(200, telemetry.metrics_text(), media=_METRICS)
@@ -95,7 +119,7 @@ def make_app(engine: Engine) -> App:
         under = who.under(setting) if isinstance(who, seeds_routes.SeedUser) else who
         caller = await engine.access.authorize(call, under)
         principal = _principal(caller)
-        if principal is not None:
+        if principal is not None and not accounts.is_of_installation(under):
             # A second net: where a check of the organizer was forgotten, other organizers' rows are still not there.
             call.db = engine.db.of(principal.organizer_id)
         return caller
@@ -105,6 +129,7 @@ def make_app(engine: Engine) -> App:
         state=engine,
         db=engine.db,
         authorize=authorize,
+        count=_counting(engine.limits),
         once=Once(_caller_name),
         observe=_Observer(),
         access_log=_log_access,
@@ -126,6 +151,23 @@ def _principal(caller: Any) -> Principal | None:
     return principal
 
 
+def _counting(limits: Limits) -> Count | None:
+    """Counts a request against the key or the person that makes it, and against the address of all others."""
+    if not limits.is_on:
+        return None
+
+    async def count(call: Call[Any], profile: Profile) -> None:
+        principal = _principal(call.caller)
+        if not isinstance(principal, Principal):
+            await limits.count(call, profile, by_address(call.client_ip))
+        elif principal.key_id is not None:
+            await limits.count(call, "keys", principal.key_id.hex)
+        else:
+            await limits.count(call, "staff", str(principal.person_id))
+
+    return count
+
+
 def _caller_name(call: Call[Any]) -> str:
     """Whose idempotency keys these are: a person's in their organizer, or a buyer's, by the secret of the booking.
 
@@ -135,6 +177,8 @@ def _caller_name(call: Call[Any]) -> str:
     principal = _principal(call.caller)
     if principal is not None:
         return f"{principal.organizer_id}/{principal.name}"
+    if getattr(call.caller, "customer_id", None) is not None:
+        return f"customer:{call.caller.customer_id}"
     secret: str | None = getattr(call.caller, "secret", None)
     return "anyone" if secret is None else f"secret:{sha256(secret.encode()).hexdigest()}"
 

@@ -7,26 +7,34 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
-from holdfast import booking
-from holdfast.accounts import Access
+from holdfast import accounts, booking
+from holdfast.accounts import Access, Keys, Oidc, Reception, Sessions, opened_oidc
 from holdfast.booking import Office
 from holdfast.live import Hub
-from holdfast.platform import jobs, once, outbox
+from holdfast.platform import jobs, mail, once, outbox
 from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.cache import Cache
+from holdfast.platform.challenge import Challenger, open_challenger
 from holdfast.platform.db import APP, Database, open_database
 from holdfast.platform.ids import BookingId, ShowId
 from holdfast.platform.jobs import Job, Worker
+from holdfast.platform.limits import Limits
+from holdfast.platform.mail import Mailer
 from holdfast.platform.outbox import Followers, Relay
 from holdfast.platform.periodic import Periodic
+from holdfast.platform.pictures import Pictures
 from holdfast.platform.secret import Secrets
 from holdfast.platform.settings import BadSetting, Settings
+from holdfast.tickets import Coded, Codes, Printer
 
 GAUGES_SECONDS = 5.0
 BLOCKS_SECONDS = 5.0
 PRUNE_SECONDS = 300.0
+# A show falls due by the day.
+FORGET_SECONDS = 3600.0
 # A claim that is queued is hinted at, and decided at once; this is for hints that were lost.
 QUEUE_SECONDS = 1.0
 
@@ -40,9 +48,19 @@ class Engine:
     broadcast: Broadcast
     cache: Cache
     secrets: Secrets
+    limits: Limits
     access: Access
+    keys: Keys
+    sessions: Sessions
+    reception: Reception
+    oidc: Oidc
     office: Office
+    challenger: Challenger | None
     hub: Hub
+    mailer: Mailer
+    pictures: Pictures
+    codes: Codes
+    printer: Printer
 
     def booking_secret(self, show_id: ShowId, booking_id: BookingId) -> str:
         """The buyer's right to a booking. It is never stored, so a replay of the claim can give it again."""
@@ -51,6 +69,14 @@ class Engine:
     def is_booking_secret(self, text: str | None, show_id: ShowId, booking_id: BookingId) -> bool:
         """Whether the text is the secret of this booking; compared in constant time."""
         return text is not None and self.secrets.verify("booking", text, show_id.bytes, booking_id.bytes)
+
+    def ticket_secret(self, coded: Coded) -> str:
+        """The right to one ticket of whoever it was given to; the next transfer ends it."""
+        return self.secrets.sign("ticket", *_parts(coded))
+
+    def is_ticket_secret(self, text: str, coded: Coded) -> bool:
+        """Whether the text is the secret of this ticket with this very serial; compared in constant time."""
+        return self.secrets.verify("ticket", text, *_parts(coded))
 
 
 @asynccontextmanager
@@ -63,6 +89,11 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         raise BadSetting("HOLDFAST_SECRET_KEY is not set. `holdfast up` makes one; here it is yours to give.")
     secrets = Secrets(settings.secret_key)
     async with AsyncExitStack() as stack:
+        limits = Limits(settings, secrets)
+        stack.push_async_callback(limits.close)
+        challenger = open_challenger(settings, secrets)
+        if challenger is not None:
+            stack.push_async_callback(challenger.close)
         db = await open_database(settings, APP)
         stack.push_async_callback(db.close)
         broadcast = Broadcast(db)
@@ -70,11 +101,35 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         stack.push_async_callback(broadcast.stop)
         access = Access(secrets, token_seconds=settings.token_seconds)
         stack.callback(access.close)
+        keys = Keys(db, Cache(broadcast, entries_max=accounts.KEYS_KNOWN_MAX), limits)
+        access.keys = await stack.enter_async_context(keys)
+        suspended = Periodic(
+            "see who is suspended",
+            accounts.SUSPENDED_SECONDS,
+            lambda: accounts.look_for_suspended(db, access),
+        )
+        suspended.start()
+        stack.push_async_callback(suspended.stop)
+        stack.callback(broadcast.subscribe(accounts.SUSPENDED_TOPIC, lambda _: suspended.wake()))
+        access.sessions = sessions = Sessions(db, settings, access.tokens)
+        ended = Periodic("see which sessions ended", accounts.ENDED_SECONDS, sessions.look)
+        ended.start()
+        stack.push_async_callback(ended.stop)
+        stack.callback(broadcast.subscribe(accounts.ENDED_TOPIC, lambda _: ended.wake()))
+        reception = Reception(db, settings, secrets, access, limits)
+        oidc = await stack.enter_async_context(opened_oidc(settings, secrets))
         cache = Cache(broadcast)
-        office = await stack.enter_async_context(Office(db, broadcast, cache, settings))
+        office = await stack.enter_async_context(Office(db, broadcast, cache, settings, secrets))
+        printer = Printer(settings.fonts)
+        stack.callback(printer.close)
         hub = Hub(office.views, settings.live_viewers_max)
         stack.callback(hub.close)
-        yield Engine(settings, db, broadcast, cache, secrets, access, office, hub)
+        pictures = Pictures()
+        stack.callback(pictures.close)
+        yield Engine(
+            settings, db, broadcast, cache, secrets, limits, access, keys, sessions, reception, oidc, office, challenger, hub,
+            Mailer(settings, secrets), pictures, Codes(secrets), printer,
+        )  # fmt: skip
 
 
 async def work(engine: Engine, stopping: asyncio.Event) -> None:
@@ -85,6 +140,9 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     followers = Followers()
     handlers: Mapping[str, jobs.Handler] = {
         booking.END_BOOKINGS: _end_bookings(engine),
+        booking.ERASE: partial(booking.erase, engine.secrets),
+        mail.SEND: engine.mailer.send,
+        accounts.FORGOTTEN: accounts.answer_forgotten(engine.secrets, engine.settings.address),
         **followers.handlers(),
     }
     worker = Worker(engine.db, engine.settings, handlers, broadcast=engine.broadcast)
@@ -100,6 +158,11 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
         Periodic("forget keys", PRUNE_SECONDS, lambda: booking.prune_keys(engine.office)),
         Periodic("forget queued claims", PRUNE_SECONDS, lambda: booking.prune_queue(engine.office)),
         Periodic("forget answers", PRUNE_SECONDS, lambda: once.prune(engine.db, engine.settings)),
+        Periodic("forget sessions", PRUNE_SECONDS, lambda: accounts.prune_people(engine.db, engine.settings)),
+        Periodic("forget API keys", PRUNE_SECONDS, lambda: accounts.prune_keys(engine.db)),
+        Periodic("forget links", PRUNE_SECONDS, lambda: accounts.prune_links(engine.db)),
+        Periodic("forget buyers", FORGET_SECONDS, lambda: booking.forget_due(engine.office)),
+        Periodic("forget letters", PRUNE_SECONDS, lambda: mail.forget_old(engine.db)),
     ]
     hints = [
         engine.broadcast.subscribe(outbox.TOPIC, lambda _: relay.wake()),
@@ -115,6 +178,10 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
             hint()
         await asyncio.gather(*(duty.stop() for duty in duties), worker.stop())
         await running
+
+
+def _parts(coded: Coded) -> tuple[bytes, ...]:
+    return (coded.show_id.bytes, coded.booking_id.bytes, b"%d" % coded.number, b"%d" % coded.serial)
 
 
 def _end_bookings(engine: Engine) -> jobs.Handler:

@@ -6,6 +6,10 @@ and to a stranger another organizer's things look as if they did not exist. Anno
 """
 
 from holdfast.accounts.access import (
+    CLAIMANT,
+    CUSTOMER,
+    GRANTABLE,
+    INSTALLATION,
     PERMISSIONS,
     SECURITY_SCHEMES,
     VISITOR,
@@ -15,43 +19,97 @@ from holdfast.accounts.access import (
     Permission,
     Staff,
     bearer,
+    is_of_installation,
+    permissions_of,
     permits,
     require,
 )
 from holdfast.accounts.audit import Note, audit
+from holdfast.accounts.customers import (
+    Account,
+    CustomerNotFound,
+    account_of,
+    erase_account,
+    prune_links,
+    reseal_customers,
+    retention,
+    set_retention,
+)
+from holdfast.accounts.keys import KEYS_KNOWN_MAX, Keys, prune_keys
+from holdfast.accounts.oidc import Oidc, opened_oidc
+from holdfast.accounts.organizers import (
+    SUSPENDED_SECONDS,
+    SUSPENDED_TOPIC,
+    look_for_suspended,
+    organizer_by_id,
+)
 from holdfast.accounts.people import (
     BadCredentials,
     Member,
     create_owner,
     first_owner,
     member,
-    sign_in,
 )
+from holdfast.accounts.recovery import FORGOTTEN, answer_forgotten
+from holdfast.accounts.second_factor import reseal_some as reseal_second_factors
+from holdfast.accounts.sessions import ENDED_SECONDS, ENDED_TOPIC, Device, Sessions
+from holdfast.accounts.signing_in import Reception, prune_people
 from holdfast.accounts.tokens import AccessToken, Principal, Role
 from holdfast.platform.routing import ANYONE
 
 __all__ = [
     "ANYONE",
+    "CLAIMANT",
+    "CUSTOMER",
+    "ENDED_SECONDS",
+    "ENDED_TOPIC",
+    "FORGOTTEN",
+    "GRANTABLE",
+    "INSTALLATION",
+    "KEYS_KNOWN_MAX",
     "PERMISSIONS",
     "SECURITY_SCHEMES",
+    "SUSPENDED_SECONDS",
+    "SUSPENDED_TOPIC",
     "VISITOR",
     "Access",
     "AccessToken",
+    "Account",
     "BadCredentials",
     "Buyer",
     "Caller",
+    "CustomerNotFound",
+    "Device",
+    "Keys",
     "Member",
     "Note",
+    "Oidc",
     "Permission",
     "Principal",
+    "Reception",
     "Role",
+    "Sessions",
     "Staff",
+    "account_of",
+    "answer_forgotten",
     "audit",
     "bearer",
     "create_owner",
+    "erase_account",
     "first_owner",
+    "is_of_installation",
+    "look_for_suspended",
     "member",
+    "opened_oidc",
+    "organizer_by_id",
+    "permissions_of",
     "permits",
+    "prune_keys",
+    "prune_links",
+    "prune_people",
     "require",
-    "sign_in",
+    "reseal_customers",
+    "reseal_second_factors",
+    "retention",
+    "set_retention",
 ]

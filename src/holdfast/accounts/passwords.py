@@ -6,12 +6,16 @@ One hash takes a third of a second and 64 MiB on purpose, so how many run at onc
 import asyncio
 import unicodedata
 from base64 import b64encode
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from holdfast.platform.errors import Busy
+from holdfast.platform.errors import Busy, Invalid
+
+T = TypeVar("T")
 
 PASSWORD_LENGTH_MIN = 8
 PASSWORD_LENGTH_MAX = 1000
@@ -39,6 +43,21 @@ def hashed(password: str) -> str:
     return _argon2.hash(_normal(password))
 
 
+def fit(password: str, *, email: str, pointer: str = "/password") -> None:
+    """Raises Invalid for a password of under 8 or over 1,000 characters, and for the person's own address."""
+    if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
+        raise Invalid(
+            f"A password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters.", pointer=pointer
+        )
+    if password.strip().lower() == email.lower():
+        raise Invalid("Your own address is the first password that others try.", pointer=pointer)
+
+
+def is_outdated(password_hash: str) -> bool:
+    """Whether the hash was made with other costs than the present ones, and should be made anew."""
+    return _argon2.current_hasher.check_needs_rehash(password_hash)
+
+
 def _matches(password: str, password_hash: str) -> bool:
     return _argon2.verify(_normal(password), password_hash)
 
@@ -49,7 +68,7 @@ def _normal(password: str) -> bytes:
 
 
 class Passwords:
-    """Checks passwords off the event loop, two at once; close it when done."""
+    """Hashes and checks passwords off the event loop, two at once; close it when done."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(HASHES_AT_ONCE_MAX, thread_name_prefix="argon2")
@@ -60,15 +79,21 @@ class Passwords:
 
         Raises Busy when 32 checks are under way.
         """
+        matches = await self._apart(_matches, password, password_hash or _NOBODYS)
+        return matches and password_hash is not None
+
+    async def hash(self, password: str) -> str:
+        """The argon2id hash of the password. Raises Busy when 32 checks are under way."""
+        return await self._apart(hashed, password)
+
+    async def _apart(self, work: Callable[..., T], *args: str) -> T:
         if self._checks >= CHECKS_MAX:
             raise Busy("Too many people sign in just now.", retry_after=5)
         self._checks += 1
         try:
-            loop = asyncio.get_running_loop()
-            matches = await loop.run_in_executor(self._threads, _matches, password, password_hash or _NOBODYS)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
         finally:
             self._checks -= 1
-        return matches and password_hash is not None
 
     def close(self) -> None:
         """Lets go of the threads; checks that have not begun are cancelled."""

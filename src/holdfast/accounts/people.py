@@ -1,13 +1,15 @@
-"""Organizers and their people: the first owner, signing in, and who somebody is."""
+"""Organizers and their people: the first owner, who somebody is, and who works for an organizer in which role."""
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 
-from holdfast.accounts.access import Access
-from holdfast.accounts.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, hashed
-from holdfast.accounts.tokens import AccessToken, Principal, Role
+from holdfast.accounts import sessions
+from holdfast.accounts.access import PERMISSIONS
+from holdfast.accounts.passwords import fit, hashed
+from holdfast.accounts.tokens import Principal, Role
 from holdfast.platform.db import Database, Record, Transaction, load_queries
-from holdfast.platform.errors import Invalid, Refusal, Unauthenticated
+from holdfast.platform.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, Unauthenticated
 from holdfast.platform.ids import OrganizerId, PersonId, new_id
 
 EMAIL_LENGTH_MAX = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
@@ -24,6 +26,43 @@ class BadCredentials(Refusal):
     title = "The e-mail address or the password is wrong."
 
 
+class MemberNotFound(NotFound):
+    code = "member_not_found"
+    title = "Nobody of that id works for this organizer."
+
+
+class LastOwner(Conflict):
+    """Without an owner nobody could ever let anybody in again."""
+
+    code = "last_owner"
+    title = "This is the only owner. Make somebody else an owner first."
+
+
+class RoleOutOfReach(Forbidden):
+    """An owner gives and takes every role; a manager those of the box office, the door and viewers."""
+
+    code = "role_out_of_reach"
+    title = "You may not give or take this role."
+
+
+# Whom else somebody in a role may invite, promote and send away.
+_REACH: dict[Role, frozenset[Role]] = {
+    "owner": frozenset({"owner", "manager", "box_office", "door", "viewer"}),
+    "manager": frozenset({"box_office", "door", "viewer"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Colleague:
+    """A member as the others see them."""
+
+    person_id: PersonId
+    email: str
+    role: Role
+    created_at: datetime
+    second_factor: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A person in a role of one organizer."""
@@ -33,11 +72,12 @@ class Member:
     organizer_id: OrganizerId
     organizer_name: str
     role: Role
+    admin: bool = False
 
     @property
     def principal(self) -> Principal:
         """The same without names: what an access token carries."""
-        return Principal(self.person_id, self.organizer_id, self.role)
+        return Principal(self.person_id, self.organizer_id, self.role, admin=self.admin)
 
 
 def normal_email(text: str) -> str:
@@ -53,7 +93,7 @@ def normal_email(text: str) -> str:
 
 
 async def create_owner(tx: Transaction, *, organizer_name: str, email: str, password: str) -> Member | None:
-    """Makes the first organizer and its owner; None, and nothing done, where any organizer exists.
+    """Makes the first organizer and its owner, an admin, too; None, and nothing done, where any organizer exists.
 
     Several may try at once: one succeeds. Raises Invalid for a name of 0 or over 255 characters, an address that cannot
     be one, or a password of under 8 or over 1,000 characters.
@@ -66,17 +106,14 @@ async def create_owner(tx: Transaction, *, organizer_name: str, email: str, pass
             f"An organizer's name has 1 to {NAME_LENGTH_MAX} printable characters.", pointer="/organizer_name"
         )
     email = normal_email(email)
-    if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
-        raise Invalid(
-            f"A password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters.", pointer="/password"
-        )
+    fit(password, email=email)
     password_hash = await asyncio.to_thread(hashed, password)
     await tx.execute(sql.lock_organizers)
     if await tx.value(sql.organizer_exists):
         return None
-    owner = Member(PersonId(new_id()), email, OrganizerId(new_id()), name, "owner")
+    owner = Member(PersonId(new_id()), email, OrganizerId(new_id()), name, "owner", admin=True)
     await tx.execute(sql.add_organizer, owner.organizer_id, name)
-    await tx.execute(sql.add_person, owner.person_id, email, password_hash)
+    await tx.execute(sql.add_admin, owner.person_id, email, password_hash)
     await tx.execute(sql.add_member, owner.organizer_id, owner.person_id, owner.role)
     return owner
 
@@ -85,21 +122,6 @@ async def first_owner(db: Database | Transaction) -> Member | None:
     """The oldest owner of the oldest organizer; None on an empty database."""
     row = await db.row(sql.first_owner)
     return None if row is None else _member(row)
-
-
-async def sign_in(db: Database, access: Access, *, email: str, password: str) -> AccessToken:
-    """An access token for the person with this address and password, in the organizer that they joined first.
-
-    Raises BadCredentials, in the same time whether the address or the password is wrong; Invalid for an address that
-    cannot be one; Busy when too many sign in at once.
-    """
-    email = normal_email(email)
-    row = await db.row(sql.credentials, email)
-    if not await access.passwords.match(password, None if row is None else row["password_hash"]):
-        raise BadCredentials
-    assert row is not None
-    principal = Principal(PersonId(row["person_id"]), OrganizerId(row["organizer_id"]), row["role"])
-    return access.tokens.issue(principal)
 
 
 async def member(db: Database, principal: Principal) -> Member:
@@ -117,4 +139,57 @@ def _member(row: Record) -> Member:
         OrganizerId(row["organizer_id"]),
         row["organizer_name"],
         row["role"],
+        row["admin"],
     )
+
+
+async def members(db: Database, organizer_id: OrganizerId) -> list[Colleague]:
+    """Everybody who works for the organizer, by address."""
+    return [Colleague(**row) for row in await db.rows(sql.members_of, organizer_id)]
+
+
+def require_reach(principal: Principal, *roles: Role) -> None:
+    """Raises RoleOutOfReach unless this person may give and take each of the roles; a machine never may."""
+    reach = _REACH.get(principal.role, frozenset()) if principal.role is not None else frozenset()
+    if principal.person_id is None or not reach.issuperset(roles):
+        raise RoleOutOfReach
+
+
+async def change_role(tx: Transaction, principal: Principal, person_id: PersonId, role: Role) -> Role:
+    """Gives a member another role; the one they had. Their sessions end where it takes a permission away.
+
+    Raises MemberNotFound, RoleOutOfReach for either role, and LastOwner.
+    """
+    before = await _locked_role(tx, principal, person_id, stays_owner=role == "owner")
+    require_reach(principal, before, role)
+    if role != before:
+        await tx.execute(sql.set_role, principal.organizer_id, person_id, role)
+        if any(before in holders and role not in holders for holders in PERMISSIONS.values()):
+            await sessions.end_of_member(tx, principal.organizer_id, person_id)
+    return before
+
+
+async def remove(tx: Transaction, principal: Principal, person_id: PersonId) -> Role:
+    """Ends a membership and its sessions; the role that it had. Everybody may leave.
+
+    Raises MemberNotFound, RoleOutOfReach, and LastOwner.
+    """
+    before = await _locked_role(tx, principal, person_id, stays_owner=False)
+    if person_id != principal.person_id:
+        require_reach(principal, before)
+    await tx.execute(sql.remove_member, principal.organizer_id, person_id)
+    await sessions.end_of_member(tx, principal.organizer_id, person_id)
+    return before
+
+
+async def _locked_role(
+    tx: Transaction, principal: Principal, person_id: PersonId, *, stays_owner: bool
+) -> Role:
+    rows = await tx.rows(sql.lock_members, principal.organizer_id)
+    roles: dict[PersonId, Role] = {row["person_id"]: row["role"] for row in rows}
+    before = roles.get(person_id)
+    if before is None:
+        raise MemberNotFound
+    if before == "owner" and not stays_owner and list(roles.values()).count("owner") == 1:
+        raise LastOwner
+    return before

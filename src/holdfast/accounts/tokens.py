@@ -6,6 +6,7 @@ is read, and keys come from `/.well-known/jwks.json` by `kid` (RFC 7638 thumbpri
 
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -61,23 +62,29 @@ class _Claims(msgspec.Struct, frozen=True):
     role: Role
     iat: int
     exp: int
+    sid: UUID | None = None
+    admin: bool = False
 
 
 class Tokens:
-    """Issues access tokens that live `token_seconds`, and reads those issued under any secret still held."""
+    """Issues access tokens that live `token_seconds`, and reads those issued under any secret still held.
+
+    `ended`: the sessions whose tokens are believed no more. Whoever looks after it sets it; see sessions.py.
+    """
 
     def __init__(self, secrets: Secrets, *, token_seconds: int, now: Callable[[], float] = time.time) -> None:
         keys = secrets.ed25519("access token").values()
         self._keys = KeySet([OKPKey.import_key(key, {"alg": ALGORITHM, "use": "sig"}) for key in keys])
         self._token_seconds = token_seconds
         self._now = now
+        self.ended: AbstractSet[UUID] = frozenset()
         self._verified: dict[str, tuple[Principal, float]] = {}
 
     def issue(self, principal: Principal) -> AccessToken:
         """A token for this person in this role, signed with the first key."""
         key = self._keys.keys[0]
         now = int(self._now())
-        claims = {
+        claims: dict[str, Any] = {
             "iss": ISSUER,
             "sub": str(principal.person_id),
             "org": str(principal.organizer_id),
@@ -85,11 +92,24 @@ class Tokens:
             "iat": now,
             "exp": now + self._token_seconds,
         }
+        if principal.session_id is not None:
+            claims["sid"] = str(principal.session_id)
+        if principal.admin:
+            claims["admin"] = True
         text = jwt.encode({"alg": ALGORITHM, "kid": key.kid}, claims, key, algorithms=[ALGORITHM])
         return AccessToken(text, self._token_seconds)
 
     def read(self, text: str) -> Principal:
-        """Who the token speaks of. Raises Unauthenticated unless one of our keys signed it and it is still valid."""
+        """Who the token speaks of.
+
+        Raises Unauthenticated unless one of our keys signed it, it is still valid, and its session has not ended.
+        """
+        principal = self._read(text)
+        if principal.session_id in self.ended:
+            raise Unauthenticated("This session has ended. Sign in again.")
+        return principal
+
+    def _read(self, text: str) -> Principal:
         now = self._now()
         known = self._verified.get(text)
         if known is not None:
@@ -100,7 +120,9 @@ class Tokens:
         claims = self._claims(text)
         if claims.exp <= now:
             raise Unauthenticated("The access token has expired. Sign in again.")
-        principal = Principal(PersonId(claims.sub), OrganizerId(claims.org), claims.role)
+        principal = Principal(
+            PersonId(claims.sub), OrganizerId(claims.org), claims.role, claims.sid, claims.admin
+        )
         if len(self._verified) >= VERIFIED_MAX:
             # The oldest goes. Only tokens that we signed get in, so a stranger cannot push others out.
             del self._verified[next(iter(self._verified))]

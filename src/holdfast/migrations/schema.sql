@@ -10,6 +10,26 @@ CREATE TABLE public.answers (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
+CREATE TABLE public.api_keys (
+    key_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    name text NOT NULL,
+    prefix text NOT NULL,
+    key_hash bytea NOT NULL,
+    scopes text[] NOT NULL,
+    replaces uuid,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    CONSTRAINT api_keys_created_by_check CHECK ((length(created_by) <= 100)),
+    CONSTRAINT api_keys_key_hash_check CHECK ((length(key_hash) = 32)),
+    CONSTRAINT api_keys_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT api_keys_prefix_check CHECK ((length(prefix) = 11)),
+    CONSTRAINT api_keys_scopes_check CHECK (((cardinality(scopes) >= 1) AND (cardinality(scopes) <= 50)))
+);
+
 CREATE TABLE public.areas (
     show_id uuid NOT NULL,
     area smallint NOT NULL,
@@ -20,6 +40,30 @@ CREATE TABLE public.areas (
     CONSTRAINT areas_capacity_check CHECK (((capacity >= 1) AND (capacity <= 1000000))),
     CONSTRAINT areas_kind_check CHECK ((kind = ANY (ARRAY['seated'::text, 'standing'::text]))),
     CONSTRAINT areas_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255)))
+);
+
+CREATE TABLE public.audit (
+    organizer_id uuid NOT NULL,
+    entry_id uuid NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    actor_kind text NOT NULL,
+    actor_id uuid,
+    action text NOT NULL,
+    show_id uuid,
+    subject_id uuid,
+    before jsonb,
+    after jsonb,
+    address cidr,
+    request_id text NOT NULL,
+    CONSTRAINT audit_action_check CHECK ((action ~ '^[a-z0-9_]+[.][a-z0-9_]+$'::text)),
+    CONSTRAINT audit_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['person'::text, 'key'::text, 'buyer'::text, 'nobody'::text]))),
+    CONSTRAINT audit_address_check CHECK ((masklen((address)::inet) <=
+CASE family((address)::inet)
+    WHEN 4 THEN 24
+    ELSE 48
+END)),
+    CONSTRAINT audit_check CHECK (((actor_id IS NULL) = (actor_kind = 'nobody'::text))),
+    CONSTRAINT audit_request_id_check CHECK (((length(request_id) >= 1) AND (length(request_id) <= 64)))
 );
 
 CREATE TABLE public.blocks (
@@ -58,6 +102,7 @@ CREATE TABLE public.bookings (
     extended boolean DEFAULT false NOT NULL,
     confirmed_at timestamp with time zone,
     ended_at timestamp with time zone,
+    customer_id uuid,
     CONSTRAINT bookings_quantity_check CHECK (((quantity >= 1) AND (quantity <= 1000000))),
     CONSTRAINT bookings_total_check CHECK ((total >= 0)),
     CONSTRAINT legal_state CHECK ((((status = 'PENDING'::text) AND (reason IS NULL) AND (expires_at IS NOT NULL) AND (confirmed_at IS NULL) AND (ended_at IS NULL)) OR ((status = 'CONFIRMED'::text) AND (reason IS NULL) AND (confirmed_at IS NOT NULL) AND (ended_at IS NULL)) OR ((status = 'FAILED'::text) AND (reason = ANY (ARRAY['sold_out'::text, 'expired'::text, 'released'::text, 'show_cancelled'::text])) AND (confirmed_at IS NULL) AND (ended_at IS NOT NULL)) OR ((status = 'CANCELLED'::text) AND (reason = ANY (ARRAY['by_buyer'::text, 'by_organizer'::text, 'show_cancelled'::text])) AND (confirmed_at IS NOT NULL) AND (ended_at IS NOT NULL)))),
@@ -81,6 +126,14 @@ CREATE TABLE public.claims (
     CONSTRAINT claims_seat_check CHECK ((seat >= 0))
 );
 
+CREATE TABLE public.customers (
+    customer_id uuid NOT NULL,
+    address_digest bytea NOT NULL,
+    sealed bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT customers_address_digest_check CHECK ((length(address_digest) = 32))
+);
+
 CREATE TABLE public.dead_letters (
     job_id uuid NOT NULL,
     kind text NOT NULL,
@@ -91,6 +144,11 @@ CREATE TABLE public.dead_letters (
     died_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
+CREATE TABLE public.forgotten_shows (
+    show_id uuid NOT NULL,
+    forgotten_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.idempotency_keys (
     show_id uuid NOT NULL,
     key bytea NOT NULL,
@@ -98,6 +156,29 @@ CREATE TABLE public.idempotency_keys (
     booking_id uuid NOT NULL,
     created_at timestamp with time zone NOT NULL,
     CONSTRAINT idempotency_keys_key_check CHECK ((length(key) = 16))
+);
+
+CREATE TABLE public.identities (
+    issuer text NOT NULL,
+    subject text NOT NULL,
+    person_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT identities_issuer_check CHECK ((length(issuer) <= 500)),
+    CONSTRAINT identities_subject_check CHECK (((length(subject) >= 1) AND (length(subject) <= 255)))
+);
+
+CREATE TABLE public.invitations (
+    invitation_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    email text NOT NULL,
+    role text NOT NULL,
+    token_hash bytea NOT NULL,
+    invited_by uuid,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT invitations_email_check CHECK ((email = lower(email))),
+    CONSTRAINT invitations_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'manager'::text, 'box_office'::text, 'door'::text, 'viewer'::text]))),
+    CONSTRAINT invitations_token_hash_check CHECK ((length(token_hash) = 32))
 );
 
 CREATE TABLE public.jobs (
@@ -127,6 +208,24 @@ CREATE TABLE public.layouts (
     CONSTRAINT layouts_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255)))
 );
 
+CREATE TABLE public.letters (
+    letter_id uuid NOT NULL,
+    recipient bytea NOT NULL,
+    sealed bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT letters_recipient_check CHECK ((length(recipient) = 16))
+);
+
+CREATE TABLE public.magic_links (
+    token_hash bytea NOT NULL,
+    address_digest bytea NOT NULL,
+    sealed bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT magic_links_address_digest_check CHECK ((length(address_digest) = 32)),
+    CONSTRAINT magic_links_token_hash_check CHECK ((length(token_hash) = 32))
+);
+
 CREATE TABLE public.members (
     organizer_id uuid NOT NULL,
     person_id uuid NOT NULL,
@@ -139,7 +238,11 @@ CREATE TABLE public.organizers (
     organizer_id uuid NOT NULL,
     name text NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT organizers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255)))
+    second_factor_required boolean DEFAULT false NOT NULL,
+    retention_days integer,
+    suspended_at timestamp with time zone,
+    CONSTRAINT organizers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255))),
+    CONSTRAINT organizers_retention_days_check CHECK (((retention_days >= 7) AND (retention_days <= 36500)))
 );
 
 CREATE TABLE public.outbox (
@@ -150,12 +253,40 @@ CREATE TABLE public.outbox (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
+CREATE TABLE public.password_resets (
+    token_hash bytea NOT NULL,
+    person_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT password_resets_token_hash_check CHECK ((length(token_hash) = 32))
+);
+
 CREATE TABLE public.people (
     person_id uuid NOT NULL,
     email text NOT NULL,
-    password_hash text NOT NULL,
+    password_hash text,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    admin boolean DEFAULT false NOT NULL,
     CONSTRAINT people_email_check CHECK ((email = lower(email)))
+);
+
+CREATE TABLE public.picture_sizes (
+    picture_id uuid NOT NULL,
+    width integer NOT NULL,
+    height integer NOT NULL,
+    organizer_id uuid NOT NULL,
+    contents bytea NOT NULL,
+    CONSTRAINT picture_sizes_contents_check CHECK ((length(contents) <= 1000000)),
+    CONSTRAINT picture_sizes_height_check CHECK (((height >= 1) AND (height <= 10000))),
+    CONSTRAINT picture_sizes_width_check CHECK (((width >= 1) AND (width <= 10000)))
+);
+ALTER TABLE ONLY public.picture_sizes ALTER COLUMN contents SET STORAGE EXTERNAL;
+
+CREATE TABLE public.pictures (
+    organizer_id uuid NOT NULL,
+    subject_id uuid NOT NULL,
+    picture_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
 CREATE TABLE public.queued_claims (
@@ -173,6 +304,7 @@ CREATE TABLE public.queued_claims (
     made_as uuid,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     ended_at timestamp with time zone,
+    customer_id uuid,
     CONSTRAINT legal_end CHECK ((((reason IS NULL) = (ended_at IS NULL)) AND ((reason IS NULL) OR (NOT (request ? 'customer'::text))) AND ((made_as IS NULL) OR (reason IS NOT NULL)))),
     CONSTRAINT queued_claims_key_check CHECK ((length(key) = 16)),
     CONSTRAINT queued_claims_quantity_check CHECK (((quantity >= 1) AND (quantity <= 1000000)))
@@ -184,6 +316,12 @@ CREATE TABLE public.queues (
     last_position bigint NOT NULL
 )
 WITH (fillfactor='25', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE public.recovery_codes (
+    person_id uuid NOT NULL,
+    code_hash bytea NOT NULL,
+    CONSTRAINT recovery_codes_code_hash_check CHECK ((length(code_hash) = 32))
+);
 
 CREATE TABLE public.seat_rows (
     show_id uuid NOT NULL,
@@ -200,6 +338,39 @@ CREATE TABLE public.seat_rows (
     CONSTRAINT seat_rows_numbers_check CHECK (((cardinality(numbers) >= 1) AND (cardinality(numbers) <= 1000))),
     CONSTRAINT seat_rows_row_number_check CHECK ((row_number >= 1))
 );
+
+CREATE TABLE public.second_factors (
+    person_id uuid NOT NULL,
+    sealed bytea NOT NULL,
+    last_step bigint DEFAULT 0 NOT NULL,
+    confirmed_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE public.sessions (
+    session_id uuid NOT NULL,
+    person_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    kind text NOT NULL,
+    family_hash bytea,
+    secret_hashes bytea[] NOT NULL,
+    previous_hash bytea,
+    renewed_at timestamp with time zone,
+    strong boolean NOT NULL,
+    device text NOT NULL,
+    address text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    used_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT sessions_address_check CHECK ((length(address) <= 60)),
+    CONSTRAINT sessions_check CHECK (((kind = 'api'::text) = (family_hash IS NOT NULL))),
+    CONSTRAINT sessions_device_check CHECK ((length(device) <= 200)),
+    CONSTRAINT sessions_family_hash_check CHECK ((length(family_hash) = 32)),
+    CONSTRAINT sessions_kind_check CHECK ((kind = ANY (ARRAY['console'::text, 'api'::text]))),
+    CONSTRAINT sessions_secret_hashes_check CHECK (((cardinality(secret_hashes) >= 1) AND (cardinality(secret_hashes) <= 4)))
+)
+WITH (fillfactor='70');
 
 CREATE TABLE public.show_heads (
     show_id uuid NOT NULL,
@@ -260,6 +431,24 @@ CREATE TABLE public.stock (
 )
 WITH (fillfactor='25', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
 
+CREATE TABLE public.tickets (
+    show_id uuid NOT NULL,
+    booking_id uuid NOT NULL,
+    number smallint NOT NULL,
+    organizer_id uuid NOT NULL,
+    serial smallint DEFAULT 0 NOT NULL,
+    state text DEFAULT 'valid'::text NOT NULL,
+    holder text,
+    email text,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT tickets_check CHECK (((email IS NULL) OR (serial > 0))),
+    CONSTRAINT tickets_email_check CHECK (((length(email) >= 3) AND (length(email) <= 254))),
+    CONSTRAINT tickets_holder_check CHECK (((length(holder) >= 1) AND (length(holder) <= 255))),
+    CONSTRAINT tickets_number_check CHECK ((number >= 1)),
+    CONSTRAINT tickets_serial_check CHECK ((serial >= 0)),
+    CONSTRAINT tickets_state_check CHECK ((state = ANY (ARRAY['valid'::text, 'suspended'::text, 'void'::text])))
+);
+
 CREATE TABLE public.tiers (
     show_id uuid NOT NULL,
     tier smallint NOT NULL,
@@ -287,11 +476,20 @@ CREATE TABLE public.venues (
 ALTER TABLE ONLY public.answers
     ADD CONSTRAINT answers_pkey PRIMARY KEY (caller, key);
 
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_key_hash_key UNIQUE (key_hash);
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (key_id);
+
 ALTER TABLE ONLY public.areas
     ADD CONSTRAINT areas_pkey PRIMARY KEY (show_id, area);
 
 ALTER TABLE ONLY public.areas
     ADD CONSTRAINT areas_show_id_name_key UNIQUE (show_id, name);
+
+ALTER TABLE ONLY public.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (organizer_id, entry_id);
 
 ALTER TABLE ONLY public.blocks
     ADD CONSTRAINT blocks_pkey PRIMARY KEY (show_id, block_id);
@@ -305,17 +503,47 @@ ALTER TABLE ONLY public.buyers
 ALTER TABLE ONLY public.claims
     ADD CONSTRAINT claims_pkey PRIMARY KEY (show_id, seat);
 
+ALTER TABLE ONLY public.customers
+    ADD CONSTRAINT customers_address_digest_key UNIQUE (address_digest);
+
+ALTER TABLE ONLY public.customers
+    ADD CONSTRAINT customers_pkey PRIMARY KEY (customer_id);
+
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY public.forgotten_shows
+    ADD CONSTRAINT forgotten_shows_pkey PRIMARY KEY (show_id);
+
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (show_id, key);
+
+ALTER TABLE ONLY public.identities
+    ADD CONSTRAINT identities_person_id_issuer_key UNIQUE (person_id, issuer);
+
+ALTER TABLE ONLY public.identities
+    ADD CONSTRAINT identities_pkey PRIMARY KEY (issuer, subject);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_organizer_id_email_key UNIQUE (organizer_id, email);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_pkey PRIMARY KEY (invitation_id);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_token_hash_key UNIQUE (token_hash);
 
 ALTER TABLE ONLY public.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (job_id);
 
 ALTER TABLE ONLY public.layouts
     ADD CONSTRAINT layouts_pkey PRIMARY KEY (layout_id, layout_version);
+
+ALTER TABLE ONLY public.letters
+    ADD CONSTRAINT letters_pkey PRIMARY KEY (letter_id);
+
+ALTER TABLE ONLY public.magic_links
+    ADD CONSTRAINT magic_links_pkey PRIMARY KEY (token_hash);
 
 ALTER TABLE ONLY public.members
     ADD CONSTRAINT members_pkey PRIMARY KEY (organizer_id, person_id);
@@ -326,11 +554,23 @@ ALTER TABLE ONLY public.organizers
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (show_id, fact_id);
 
+ALTER TABLE ONLY public.password_resets
+    ADD CONSTRAINT password_resets_pkey PRIMARY KEY (token_hash);
+
 ALTER TABLE ONLY public.people
     ADD CONSTRAINT people_email_key UNIQUE (email);
 
 ALTER TABLE ONLY public.people
     ADD CONSTRAINT people_pkey PRIMARY KEY (person_id);
+
+ALTER TABLE ONLY public.picture_sizes
+    ADD CONSTRAINT picture_sizes_pkey PRIMARY KEY (picture_id, width);
+
+ALTER TABLE ONLY public.pictures
+    ADD CONSTRAINT pictures_picture_id_key UNIQUE (picture_id);
+
+ALTER TABLE ONLY public.pictures
+    ADD CONSTRAINT pictures_pkey PRIMARY KEY (organizer_id, subject_id);
 
 ALTER TABLE ONLY public.queued_claims
     ADD CONSTRAINT queued_claims_pkey PRIMARY KEY (show_id, "position");
@@ -344,8 +584,20 @@ ALTER TABLE ONLY public.queued_claims
 ALTER TABLE ONLY public.queues
     ADD CONSTRAINT queues_pkey PRIMARY KEY (show_id);
 
+ALTER TABLE ONLY public.recovery_codes
+    ADD CONSTRAINT recovery_codes_pkey PRIMARY KEY (person_id, code_hash);
+
 ALTER TABLE ONLY public.seat_rows
     ADD CONSTRAINT seat_rows_pkey PRIMARY KEY (show_id, area, row_number);
+
+ALTER TABLE ONLY public.second_factors
+    ADD CONSTRAINT second_factors_pkey PRIMARY KEY (person_id);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_family_hash_key UNIQUE (family_hash);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (session_id);
 
 ALTER TABLE ONLY public.show_heads
     ADD CONSTRAINT show_heads_pkey PRIMARY KEY (show_id);
@@ -355,6 +607,9 @@ ALTER TABLE ONLY public.shows
 
 ALTER TABLE ONLY public.stock
     ADD CONSTRAINT stock_pkey PRIMARY KEY (show_id, area);
+
+ALTER TABLE ONLY public.tickets
+    ADD CONSTRAINT tickets_pkey PRIMARY KEY (show_id, booking_id, number);
 
 ALTER TABLE ONLY public.tiers
     ADD CONSTRAINT tiers_pkey PRIMARY KEY (show_id, tier);
@@ -367,7 +622,17 @@ ALTER TABLE ONLY public.venues
 
 CREATE INDEX answers_created_at ON public.answers USING btree (created_at);
 
+CREATE INDEX api_keys_organizer ON public.api_keys USING btree (organizer_id, key_id);
+
+CREATE INDEX audit_show ON public.audit USING btree (organizer_id, show_id, entry_id) WHERE (show_id IS NOT NULL);
+
+CREATE INDEX audit_subject ON public.audit USING btree (organizer_id, subject_id, entry_id) WHERE (subject_id IS NOT NULL);
+
 CREATE INDEX blocks_release_at ON public.blocks USING btree (release_at) WHERE (release_at IS NOT NULL);
+
+CREATE INDEX bookings_buyer ON public.bookings USING btree (show_id, buyer) WHERE ((status <> 'PENDING'::text) AND (buyer IS NOT NULL));
+
+CREATE INDEX bookings_customer ON public.bookings USING btree (show_id, customer_id) WHERE (customer_id IS NOT NULL);
 
 CREATE INDEX bookings_pending ON public.bookings USING btree (show_id, expires_at) WHERE (status = 'PENDING'::text);
 
@@ -375,15 +640,39 @@ CREATE INDEX dead_letters_died_at ON public.dead_letters USING btree (died_at, j
 
 CREATE INDEX idempotency_keys_created_at ON public.idempotency_keys USING btree (created_at);
 
+CREATE INDEX invitations_email ON public.invitations USING btree (email);
+
+CREATE INDEX invitations_expires_at ON public.invitations USING btree (expires_at);
+
 CREATE INDEX jobs_run_at ON public.jobs USING btree (run_at);
 
 CREATE INDEX layouts_venue ON public.layouts USING btree (venue_id, layout_id, layout_version DESC);
 
+CREATE INDEX letters_created_at ON public.letters USING btree (created_at);
+
+CREATE INDEX letters_recipient ON public.letters USING btree (recipient);
+
+CREATE INDEX magic_links_address ON public.magic_links USING btree (address_digest);
+
+CREATE INDEX magic_links_expires_at ON public.magic_links USING btree (expires_at);
+
 CREATE INDEX members_person ON public.members USING btree (person_id);
+
+CREATE INDEX password_resets_expires_at ON public.password_resets USING btree (expires_at);
+
+CREATE INDEX password_resets_person ON public.password_resets USING btree (person_id);
 
 CREATE INDEX queued_claims_ended_at ON public.queued_claims USING btree (ended_at) WHERE (reason IS NOT NULL);
 
 CREATE INDEX queued_claims_waiting ON public.queued_claims USING btree (show_id, "position") WHERE (reason IS NULL);
+
+CREATE UNIQUE INDEX sessions_cookie ON public.sessions USING btree ((secret_hashes[1])) WHERE (kind = 'console'::text);
+
+CREATE INDEX sessions_ended_at ON public.sessions USING btree (ended_at) WHERE (ended_at IS NOT NULL);
+
+CREATE INDEX sessions_expires_at ON public.sessions USING btree (expires_at);
+
+CREATE INDEX sessions_person ON public.sessions USING btree (person_id, organizer_id);
 
 CREATE INDEX shows_organizer ON public.shows USING btree (organizer_id, start_time, show_id);
 
@@ -391,8 +680,20 @@ CREATE INDEX shows_start_time ON public.shows USING btree (start_time, show_id);
 
 CREATE INDEX venues_organizer ON public.venues USING btree (organizer_id, venue_id);
 
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_organizer_id_fkey FOREIGN KEY (organizer_id) REFERENCES public.organizers(organizer_id);
+
 ALTER TABLE ONLY public.areas
     ADD CONSTRAINT areas_show_id_fkey FOREIGN KEY (show_id) REFERENCES public.shows(show_id);
+
+ALTER TABLE ONLY public.identities
+    ADD CONSTRAINT identities_person_id_fkey FOREIGN KEY (person_id) REFERENCES public.people(person_id);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_invited_by_fkey FOREIGN KEY (invited_by) REFERENCES public.people(person_id);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_organizer_id_fkey FOREIGN KEY (organizer_id) REFERENCES public.organizers(organizer_id);
 
 ALTER TABLE ONLY public.layouts
     ADD CONSTRAINT layouts_organizer_id_fkey FOREIGN KEY (organizer_id) REFERENCES public.organizers(organizer_id);
@@ -406,8 +707,29 @@ ALTER TABLE ONLY public.members
 ALTER TABLE ONLY public.members
     ADD CONSTRAINT members_person_id_fkey FOREIGN KEY (person_id) REFERENCES public.people(person_id);
 
+ALTER TABLE ONLY public.password_resets
+    ADD CONSTRAINT password_resets_person_id_fkey FOREIGN KEY (person_id) REFERENCES public.people(person_id);
+
+ALTER TABLE ONLY public.picture_sizes
+    ADD CONSTRAINT picture_sizes_picture_id_fkey FOREIGN KEY (picture_id) REFERENCES public.pictures(picture_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.pictures
+    ADD CONSTRAINT pictures_organizer_id_fkey FOREIGN KEY (organizer_id) REFERENCES public.organizers(organizer_id);
+
+ALTER TABLE ONLY public.recovery_codes
+    ADD CONSTRAINT recovery_codes_person_id_fkey FOREIGN KEY (person_id) REFERENCES public.second_factors(person_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.seat_rows
     ADD CONSTRAINT seat_rows_show_id_area_fkey FOREIGN KEY (show_id, area) REFERENCES public.areas(show_id, area);
+
+ALTER TABLE ONLY public.second_factors
+    ADD CONSTRAINT second_factors_person_id_fkey FOREIGN KEY (person_id) REFERENCES public.people(person_id);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_organizer_id_fkey FOREIGN KEY (organizer_id) REFERENCES public.organizers(organizer_id);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_person_id_fkey FOREIGN KEY (person_id) REFERENCES public.people(person_id);
 
 ALTER TABLE ONLY public.shows
     ADD CONSTRAINT shows_organizer_id_fkey FOREIGN KEY (organizer_id) REFERENCES public.organizers(organizer_id);
@@ -417,3 +739,189 @@ ALTER TABLE ONLY public.tiers
 
 ALTER TABLE ONLY public.venues
     ADD CONSTRAINT venues_organizer_id_fkey FOREIGN KEY (organizer_id) REFERENCES public.organizers(organizer_id);
+
+ALTER TABLE public.answers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY app ON public.answers TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.api_keys TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.areas TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.audit TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.blocks TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.bookings TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.buyers TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.claims TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.idempotency_keys TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.invitations TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.layouts TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.members TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.organizers TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.people TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.picture_sizes TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.pictures TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.queued_claims TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.queues TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.seat_rows TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.second_factors TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.sessions TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.show_heads TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.shows TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.stock TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.tickets TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.tiers TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.venues TO holdfast_app USING (true);
+
+ALTER TABLE public.areas ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.blocks ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.bookings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.buyers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.claims ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.layouts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.members ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.organizers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.people ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.picture_sizes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.pictures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.queued_claims ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.queues ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.seat_rows ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.second_factors ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.show_heads ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.shows ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.stock ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant ON public.answers TO holdfast_tenant USING (starts_with(caller, ( SELECT (current_setting('holdfast.organizer'::text) || '/'::text))));
+
+CREATE POLICY tenant ON public.api_keys TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.areas TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = areas.show_id))));
+
+CREATE POLICY tenant ON public.audit TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.blocks TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = blocks.show_id))));
+
+CREATE POLICY tenant ON public.bookings TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.buyers TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = buyers.show_id))));
+
+CREATE POLICY tenant ON public.claims TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = claims.show_id))));
+
+CREATE POLICY tenant ON public.idempotency_keys TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = idempotency_keys.show_id))));
+
+CREATE POLICY tenant ON public.invitations TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.layouts TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.members TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.organizers TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.people TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.members m
+  WHERE (m.person_id = people.person_id)))) WITH CHECK (true);
+
+CREATE POLICY tenant ON public.picture_sizes TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.pictures TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.queued_claims TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.queues TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = queues.show_id))));
+
+CREATE POLICY tenant ON public.seat_rows TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = seat_rows.show_id))));
+
+CREATE POLICY tenant ON public.second_factors FOR SELECT TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.members m
+  WHERE (m.person_id = second_factors.person_id))));
+
+CREATE POLICY tenant ON public.sessions TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.show_heads TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = show_heads.show_id))));
+
+CREATE POLICY tenant ON public.shows TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.stock TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = stock.show_id))));
+
+CREATE POLICY tenant ON public.tickets TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.tiers TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = tiers.show_id))));
+
+CREATE POLICY tenant ON public.venues TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+ALTER TABLE public.tickets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.tiers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.venues ENABLE ROW LEVEL SECURITY;
