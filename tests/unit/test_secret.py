@@ -150,9 +150,12 @@ def test_what_was_sealed_is_read_while_its_secret_is_held_and_only_where_it_belo
             secrets.unseal(purpose, text, bound)
 
 
-def test_a_digest_stays_while_the_oldest_secret_is_held_and_tells_nothing_to_others() -> None:
+def test_a_digest_is_found_under_every_secret_held_and_tells_nothing_to_others() -> None:
     digest = Secrets(OLD).digest("address", "guest@example.org", size=16)
     assert len(digest) == 16
-    assert Secrets(f"{NEW},{OLD}").digest("address", "guest@example.org", size=16) == digest
-    assert Secrets(NEW).digest("address", "guest@example.org", size=16) != digest
+    new = Secrets(NEW).digest("address", "guest@example.org", size=16)
+    assert new != digest
+    both = Secrets(f"{NEW},{OLD}")
+    assert both.digest("address", "guest@example.org", size=16) == new
+    assert both.digests("address", "guest@example.org", size=16) == [new, digest]
     assert Secrets(OLD).digest("other", "guest@example.org", size=16) != digest

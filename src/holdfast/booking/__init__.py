@@ -1,7 +1,7 @@
 """The promise of a place: claims, holds, sales, blocks, and how much of each show is left.
 
-Owns show_heads, stock, claims, bookings, blocks, buyers, idempotency_keys, queues and queued_claims, and alone writes
-them. Always true: a seat is held by one booking or block or by nobody; no area has more reserved and blocked than its
+Owns show_heads, stock, claims, bookings, blocks, buyers, idempotency_keys, queues, queued_claims and forgotten_shows, and
+alone writes them. Always true: a seat is held by one booking or block or by nobody; no area has more reserved and blocked than its
 capacity; what was acknowledged is committed. Announces availability.changed, booking.confirmed, booking.cancelled,
 booking.failed, show.created and show.changed.
 """
@@ -16,6 +16,17 @@ from holdfast.booking.blocks import (
     blocks_of,
     release_block,
     release_due,
+)
+from holdfast.booking.customers import OwnBooking, bookings_of_customer, is_of_customer
+from holdfast.booking.delivery import (
+    NotSoldYet,
+    Place,
+    calendar_of,
+    label_of,
+    place_of,
+    printed,
+    sale_of,
+    starts_in_words,
 )
 from holdfast.booking.history import write_history
 from holdfast.booking.holds import (
@@ -33,6 +44,7 @@ from holdfast.booking.holds import (
     UnknownSeat,
     claim,
     key_digest,
+    on_offer,
 )
 from holdfast.booking.lifecycle import (
     STEPS,
@@ -52,6 +64,15 @@ from holdfast.booking.lifecycle import (
     search_bookings,
 )
 from holdfast.booking.office import Office
+from holdfast.booking.privacy import (
+    ERASE,
+    StillBooked,
+    erase,
+    erase_person,
+    forget_due,
+    told_of_customer,
+    told_of_person,
+)
 from holdfast.booking.queueing import (
     QUEUE_TOPIC,
     StillQueued,
@@ -63,6 +84,7 @@ from holdfast.booking.queueing import (
     measure_queue,
     refuse_unmade,
 )
+from holdfast.booking.resealing import make_digests_anew
 from holdfast.booking.shows import (
     END_BOOKINGS,
     CapacityBelowSold,
@@ -80,6 +102,7 @@ from holdfast.booking.view import Change, View, Views
 
 __all__ = [
     "END_BOOKINGS",
+    "ERASE",
     "QUEUE_TOPIC",
     "STEPS",
     "Asker",
@@ -101,12 +124,16 @@ __all__ = [
     "LimitReached",
     "NotCancellable",
     "NotOnSale",
+    "NotSoldYet",
     "NotTogether",
     "Office",
     "OrphanSeat",
+    "OwnBooking",
     "PaymentRequired",
+    "Place",
     "SeatsTaken",
     "SoldOut",
+    "StillBooked",
     "StillQueued",
     "TooManyPlaces",
     "UnknownSeat",
@@ -120,6 +147,8 @@ __all__ = [
     "book_anywhere",
     "booking_by_id",
     "booking_or_queued",
+    "bookings_of_customer",
+    "calendar_of",
     "cancel",
     "claim",
     "confirm",
@@ -128,21 +157,34 @@ __all__ = [
     "edit_show",
     "end_all",
     "enqueue",
+    "erase",
+    "erase_person",
     "extend",
     "find_anyhow",
     "find_booking",
+    "forget_due",
+    "is_of_customer",
     "key_digest",
+    "label_of",
     "let_queued_go",
     "list_shows",
+    "make_digests_anew",
     "measure_queue",
+    "on_offer",
     "open_show",
+    "place_of",
     "places_left",
+    "printed",
     "prune_keys",
     "prune_queue",
     "refuse_unmade",
     "release_block",
     "release_due",
+    "sale_of",
     "search_bookings",
+    "starts_in_words",
     "sweep",
+    "told_of_customer",
+    "told_of_person",
     "write_history",
 ]

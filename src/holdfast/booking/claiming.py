@@ -19,7 +19,7 @@ from holdfast.booking.view import Change, Views
 from holdfast.platform import telemetry
 from holdfast.platform.db import Contention, Database, Record, load_queries
 from holdfast.platform.errors import Busy
-from holdfast.platform.ids import BookingId, OrganizerId, ShowId, new_id
+from holdfast.platform.ids import BookingId, CustomerId, OrganizerId, ShowId, new_id
 from holdfast.platform.settings import Settings
 
 sql = load_queries(__file__)
@@ -63,6 +63,8 @@ class Wish(
     seats: Sequence[int]
     tiers: Sequence[int]
     amounts: Sequence[int]
+    # The account of a buyer who has signed in.
+    customer_id: CustomerId | None = None
     # Those who want to know, each of whom may go away.
     callers: list[asyncio.Future["Decision"]] = []
     behind: list[asyncio.Future[None]] = []
@@ -328,6 +330,7 @@ def claim_arguments(groups: list[list[Wish]]) -> list[Any]:
         [w.buyer for w in wishes],
         [w.email for w in wishes],
         [w.name for w in wishes],
+        [w.customer_id for w in wishes],
         [w.confirm for w in wishes],
         [w.places for w in wishes],
         [w.area for w in wishes],

@@ -114,7 +114,7 @@ create or replace function claim(
   p_show_id uuid, p_terms int, p_fact_id uuid, p_organizer uuid, p_currency text, p_hold_seconds int,
   p_hold_seconds_max int, p_buyer_max int,
   p_booking uuid[], p_reference text[], p_key bytea[], p_fingerprint bytea[], p_buyer bytea[], p_email text[],
-  p_name text[], p_confirm boolean[], p_places int[], p_area smallint[], p_split boolean[], p_options int[],
+  p_name text[], p_customer uuid[], p_confirm boolean[], p_places int[], p_area smallint[], p_split boolean[], p_options int[],
   p_seat_from int[], p_seats int[], p_tiers smallint[], p_amounts bigint[],
   out outcomes text[], out booking_ids uuid[], out deadlines timestamptz[], out seats_out int[], out seats_from int[],
   out seats_count int[], out freed int[], out expired int, out left_over int[], out at_revision bigint,
@@ -328,7 +328,7 @@ begin
       from unnest(v_gone) with ordinality d(places, area)
      where s.show_id = p_show_id and s.area = d.area and d.places > 0;
     insert into bookings (show_id, booking_id, organizer_id, reference, status, quantity, areas, seats, tiers, amounts,
-                          total, currency, email, name, buyer, created_at, expires_at, confirmed_at)
+                          total, currency, email, name, buyer, customer_id, created_at, expires_at, confirmed_at)
     select p_show_id, u.booking_id, p_organizer, u.reference, upper(u.outcome), u.k,
            case when u.seats = 0 then array_fill(u.area, array[u.k])
                 else array(select width_bucket(s, v_first)::smallint
@@ -337,11 +337,12 @@ begin
            seats_out[u.seat_from + 1:u.seat_from + u.seats],
            p_tiers[u.place_from + 1:u.place_from + u.k], p_amounts[u.place_from + 1:u.place_from + u.k],
            (select sum(a) from unnest(p_amounts[u.place_from + 1:u.place_from + u.k]) a),
-           p_currency, u.email, u.name, u.buyer, decided_at, u.deadline,
+           p_currency, u.email, u.name, u.buyer, u.customer_id, decided_at, u.deadline,
            case when u.outcome = 'confirmed' then decided_at end
       from unnest(p_booking, p_reference, outcomes, p_places, seats_count, p_area, seats_from, v_place_from, p_email,
-                  p_name, p_buyer, deadlines)
-           u(booking_id, reference, outcome, k, seats, area, seat_from, place_from, email, name, buyer, deadline)
+                  p_name, p_buyer, p_customer, deadlines)
+           u(booking_id, reference, outcome, k, seats, area, seat_from, place_from, email, name, buyer, customer_id,
+             deadline)
      where u.outcome in ('pending', 'confirmed');
     if cardinality(array_remove(p_key, null)) > 0 then
       insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at)
@@ -371,7 +372,7 @@ create or replace function claim_many(
   p_shows uuid[], p_terms int[], p_facts uuid[], p_organizers uuid[], p_currencies text[], p_hold_seconds int[],
   p_hold_seconds_max int[], p_buyer_max int[], p_counts int[], p_place_counts int[], p_seat_counts int[],
   p_booking uuid[], p_reference text[], p_key bytea[], p_fingerprint bytea[], p_buyer bytea[], p_email text[],
-  p_name text[], p_confirm boolean[], p_places int[], p_area smallint[], p_split boolean[], p_options int[],
+  p_name text[], p_customer uuid[], p_confirm boolean[], p_places int[], p_area smallint[], p_split boolean[], p_options int[],
   p_seat_from int[], p_seats int[], p_tiers smallint[], p_amounts bigint[])
 returns table (outcomes text[], booking_ids uuid[], deadlines timestamptz[], seats_out int[], seats_from int[],
   seats_count int[], freed int[], expired int, left_over int[], at_revision bigint, decided_at timestamptz,
@@ -387,7 +388,7 @@ begin
     return query select * from claim(
       p_shows[s], p_terms[s], p_facts[s], p_organizers[s], p_currencies[s], p_hold_seconds[s], p_hold_seconds_max[s],
       p_buyer_max[s], p_booking[a:b], p_reference[a:b], p_key[a:b], p_fingerprint[a:b], p_buyer[a:b], p_email[a:b],
-      p_name[a:b], p_confirm[a:b], p_places[a:b], p_area[a:b], p_split[a:b], p_options[a:b], p_seat_from[a:b],
+      p_name[a:b], p_customer[a:b], p_confirm[a:b], p_places[a:b], p_area[a:b], p_split[a:b], p_options[a:b], p_seat_from[a:b],
       p_seats[e:f], p_tiers[c:d], p_amounts[c:d]);
     a := b + 1; c := d + 1; e := f + 1;
   end loop;

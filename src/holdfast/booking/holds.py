@@ -19,13 +19,15 @@ from msgspec import Meta
 from holdfast import catalog
 from holdfast.booking.claiming import Decision, Wish
 from holdfast.booking.lifecycle import Booking, HoldLimit, booking_by_id
+from holdfast.booking.mailbox import buyer_digest
 from holdfast.booking.office import Office
 from holdfast.booking.seating import Offer
 from holdfast.booking.view import View
 from holdfast.platform import clock, telemetry
 from holdfast.platform.errors import Busy, Conflict, IdempotencyMismatch, Invalid, Refusal
-from holdfast.platform.ids import BookingId, ShowId, new_id, new_reference
+from holdfast.platform.ids import BookingId, CustomerId, ShowId, new_id, new_reference
 from holdfast.platform.mail import masked
+from holdfast.platform.secret import Secrets
 
 log = telemetry.log("booking")
 _counted = cache(telemetry.CLAIMS.labels)
@@ -115,10 +117,14 @@ class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Asker(NamedTuple):
-    """Who claims: `key` is the digest of an idempotency key within the caller's scope (see `key_digest`)."""
+    """Who claims: `key` is the digest of an idempotency key within the caller's scope (see `key_digest`).
+
+    `customer_id`: the account of a buyer who has signed in.
+    """
 
     key: bytes | None = None
     fingerprint: bytes = b""
+    customer_id: CustomerId | None = None
 
 
 class Claimed(NamedTuple):
@@ -132,11 +138,6 @@ class Claimed(NamedTuple):
 def key_digest(scope: str, key: str) -> bytes:
     """16 bytes that stand for an Idempotency-Key of one caller."""
     return blake2b(f"{scope}\0{key}".encode(), digest_size=16).digest()
-
-
-def buyer_digest(email: str) -> bytes:
-    """16 bytes that stand for a buyer's address in counts, so that no table of counts holds addresses."""
-    return blake2b(email.strip().lower().encode(), digest_size=16).digest()
 
 
 async def claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: Asker) -> Claimed:
@@ -181,7 +182,7 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
     view = await on_offer(office, show_id)
     for attempt in range(TRIES_MAX):
         places, refusal = _resolved(view, request, attempt)
-        wish, revision = _wish(view, request, asker, places), view.revision
+        wish, revision = _wish(office.secrets, view, request, asker, places), view.revision
         if refusal is not None and not is_asked(wish, refusal):
             raise refusal
         if places.offers:
@@ -215,10 +216,12 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
     raise Busy("The show is changing too fast to offer seats.")
 
 
-def wished(view: View, request: ClaimRequest, asker: Asker, attempt: int = 0) -> tuple[Wish, Refusal | None]:
+def wished(
+    secrets: Secrets, view: View, request: ClaimRequest, asker: Asker, attempt: int = 0
+) -> tuple[Wish, Refusal | None]:
     """The request as the database takes it, and the refusal that the view alone would give."""
     places, refusal = _resolved(view, request, attempt)
-    return _wish(view, request, asker, places), refusal
+    return _wish(secrets, view, request, asker, places), refusal
 
 
 def _resolved(view: View, request: ClaimRequest, attempt: int) -> "tuple[_Places, Refusal | None]":
@@ -440,16 +443,16 @@ def _tier(
     return offered[0] if offered else None
 
 
-def _wish(view: View, request: ClaimRequest, asker: Asker, places: _Places) -> Wish:
+def _wish(secrets: Secrets, view: View, request: ClaimRequest, asker: Asker, places: _Places) -> Wish:
     show = view.show
     customer = request.customer or _NOBODY
     return Wish(
         show_id=show.show_id, terms=show.version, organizer_id=show.organizer_id, currency=show.currency,
         hold_seconds=show.hold_seconds, hold_seconds_max=show.hold_seconds_max, buyer_max=show.max_places_per_buyer,
         booking_id=BookingId(new_id()), reference=new_reference(), key=asker.key, fingerprint=asker.fingerprint,
-        buyer=buyer_digest(customer.email) if customer.email else None, email=customer.email, name=customer.name,
-        confirm=request.confirm and sum(places.amounts) == 0, places=places.count, area=places.area,
-        split=request.split, options=len(places.offers) or (1 if places.seats else 0),
+        buyer=buyer_digest(secrets, customer.email) if customer.email else None, email=customer.email, name=customer.name,
+        customer_id=asker.customer_id, confirm=request.confirm and sum(places.amounts) == 0, places=places.count,
+        area=places.area, split=request.split, options=len(places.offers) or (1 if places.seats else 0),
         seats=places.seats or [seat for offer in places.offers for seat in offer.seats], tiers=places.tiers, amounts=places.amounts,
     )  # fmt: skip
 
@@ -465,7 +468,7 @@ def _booking(view: View, wish: Wish, decision: Decision) -> Booking:
         seats=list(decision.seats), tiers=list(wish.tiers), amounts=list(wish.amounts), total=sum(wish.amounts),
         currency=wish.currency, email=wish.email, name=wish.name, created_at=decision.decided_at,
         expires_at=decision.deadline, extended=False, confirmed_at=decision.decided_at if confirmed else None,
-        ended_at=None, read_at=decision.decided_at,
+        ended_at=None, read_at=decision.decided_at, buyer=wish.buyer, customer_id=wish.customer_id,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from holdfast.catalog import Show
 from holdfast.platform import broadcast, outbox, telemetry
 from holdfast.platform.db import Database, Record, Transaction, load_queries
 from holdfast.platform.errors import Conflict, NotFound, Refusal
-from holdfast.platform.ids import BookingId, OrganizerId, ShowId, new_id
+from holdfast.platform.ids import BookingId, CustomerId, OrganizerId, ShowId, new_id
 
 sql = load_queries(__file__)
 log = telemetry.log("booking")
@@ -123,6 +123,8 @@ class Booking(msgspec.Struct, frozen=True):
     confirmed_at: datetime | None
     ended_at: datetime | None
     read_at: datetime
+    buyer: bytes | None = None
+    customer_id: CustomerId | None = None
 
     @property
     def seconds_left(self) -> float:

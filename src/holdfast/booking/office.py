@@ -11,6 +11,7 @@ from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.cache import Cache
 from holdfast.platform.db import Database
 from holdfast.platform.periodic import Periodic
+from holdfast.platform.secret import Secrets
 from holdfast.platform.settings import Settings
 
 
@@ -32,10 +33,13 @@ STRATEGIES: dict[str, Callable[[Database, Views, Settings], Strategy]] = {
 class Office:
     """The database, the views and the claimer of one process. `async with` starts and stops what runs beside."""
 
-    def __init__(self, db: Database, broadcast: Broadcast, cache: Cache, settings: Settings) -> None:
+    def __init__(
+        self, db: Database, broadcast: Broadcast, cache: Cache, settings: Settings, secrets: Secrets
+    ) -> None:
         self.db = db
         self.cache = cache
         self.settings = settings
+        self.secrets = secrets
         self.views = Views(db, broadcast, settings)
         self.claimer = STRATEGIES[settings.strategy](db, self.views, settings)
         self._freshener = Periodic(

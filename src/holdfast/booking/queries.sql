@@ -1,7 +1,7 @@
 -- name: claim_many
 -- Decides claims of one or more shows; the function says all. Locks each show's head, in the order of $1.
 select * from claim_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-                         $22, $23, $24, $25, $26, $27);
+                         $22, $23, $24, $25, $26, $27, $28);
 
 -- name: bookings_made
 -- Which of these bookings exist: what became of a batch whose connection was lost.
@@ -210,8 +210,8 @@ update stock s set reserved = s.reserved + d.places from unnest($2::smallint[], 
 
 -- name: insert_booking
 insert into bookings (show_id, booking_id, organizer_id, reference, status, quantity, areas, seats, tiers, amounts, total,
-                      currency, email, name, buyer, created_at, expires_at, confirmed_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18);
+                      currency, email, name, buyer, created_at, expires_at, confirmed_at, customer_id)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
 
 -- name: insert_key
 insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at) values ($1, $2, $3, $4, $5);
@@ -242,8 +242,8 @@ place as (
   returning last_position),
 queued as (
   insert into queued_claims (show_id, position, booking_id, organizer_id, reference, key, fingerprint, request, quantity,
-                             currency)
-  select $1, last_position, $2, $3, $4, $5, $6, $7, $8, $9 from place
+                             currency, customer_id)
+  select $1, last_position, $2, $3, $4, $5, $6, $7, $8, $9, $11 from place
   on conflict (show_id, key) do nothing
   returning booking_id, fingerprint, created_at)
 select booking_id, fingerprint, null::timestamptz as created_at from known
@@ -279,7 +279,7 @@ select set_config('idle_in_transaction_session_timeout', $1, true);
 -- name: claims_next
 -- The first claims of a show's queue, in order. Locks them: whoever comes second waits for the first, then finds what
 -- is left. No claim can turn up before one that is locked here, because the end of the queue is locked while it grows.
-select position, booking_id, reference, key, fingerprint, request from queued_claims
+select position, booking_id, reference, key, fingerprint, request, customer_id from queued_claims
  where show_id = $1 and reason is null order by position limit $2 for update;
 
 -- name: claims_granted
@@ -291,7 +291,7 @@ delete from queued_claims where show_id = $1 and position = any ($2::bigint[]);
 -- booking is no failure.
 with refused as (
   update queued_claims c set reason = r.reason, made_as = r.made_as, request = c.request - 'customer',
-         ended_at = clock_timestamp()
+         customer_id = null, ended_at = clock_timestamp()
     from unnest($2::bigint[], $3::text[], $4::uuid[]) r(position, reason, made_as)
    where c.show_id = $1 and c.position = r.position and c.reason is null
   returning c.show_id, c.booking_id, c.organizer_id, c.reason, c.made_as)
@@ -301,7 +301,7 @@ select announce(show_id, md5(booking_id::text || ':1')::uuid, 'booking.failed', 
 
 -- name: let_queued_go
 -- Ends a claim that still waits; no row when it has been decided. Waits for whoever is deciding it.
-update queued_claims set reason = 'released', request = request - 'customer', ended_at = clock_timestamp()
+update queued_claims set reason = 'released', request = request - 'customer', customer_id = null, ended_at = clock_timestamp()
  where show_id = $1 and booking_id = $2 and reason is null
 returning *, clock_timestamp() as read_at;
 

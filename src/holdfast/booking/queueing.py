@@ -38,6 +38,7 @@ from holdfast.platform import broadcast, outbox, telemetry
 from holdfast.platform.db import Contention, Database, DataError, Record, Transaction, load_queries
 from holdfast.platform.errors import Busy, Conflict, IdempotencyMismatch, Refusal
 from holdfast.platform.ids import BookingId, ShowId, new_id, new_reference
+from holdfast.platform.secret import Secrets
 
 # Hinted on when a claim was queued.
 QUEUE_TOPIC = "queue"
@@ -65,7 +66,7 @@ async def enqueue(office: Office, show_id: ShowId, request: ClaimRequest, asker:
     `queue_max` claims of the show wait. Every other refusal comes with the decision, as the reason of a FAILED booking.
     """
     view = await on_offer(office, show_id)
-    _, refusal = wished(view, request, asker)
+    _, refusal = wished(office.secrets, view, request, asker)
     if refusal is not None and not isinstance(refusal, Conflict):
         known = await _known(office.db, show_id, asker)
         if known is None:
@@ -78,7 +79,7 @@ async def enqueue(office: Office, show_id: ShowId, request: ClaimRequest, asker:
         # The second time it finds an equal claim that came in between, or the queue still full.
         row = await office.db.row(
             sql.queue_claim, show_id, booking_id, show.organizer_id, reference, asker.key, asker.fingerprint, asked,
-            _quantity(request), show.currency, office.settings.queue_max,
+            _quantity(request), show.currency, office.settings.queue_max, asker.customer_id,
         )  # fmt: skip
         if row is not None:
             break
@@ -90,9 +91,9 @@ async def enqueue(office: Office, show_id: ShowId, request: ClaimRequest, asker:
     queued = {
         "show_id": show_id, "booking_id": booking_id, "organizer_id": show.organizer_id, "reference": reference,
         "request": asked, "quantity": _quantity(request), "currency": show.currency, "reason": None,
-        "created_at": row["created_at"], "ended_at": None, "read_at": row["created_at"],
+        "created_at": row["created_at"], "ended_at": None, "read_at": row["created_at"], "customer_id": asker.customer_id,
     }  # fmt: skip
-    return Claimed(_as_booking(queued), False, None)
+    return Claimed(queued_from(queued), False, None)
 
 
 async def booking_or_queued(db: Database | Transaction, show_id: ShowId, booking_id: BookingId) -> Booking:
@@ -129,7 +130,7 @@ async def let_queued_go(tx: Transaction, queued: Booking, *, note: Note | None =
     tx.after_commit(telemetry.BOOKINGS_ENDED.labels("released").inc)
     if note is not None:
         await note(before={"status": "QUEUED"}, after={"status": "FAILED", "quantity": row["quantity"]})
-    return _as_booking(row)
+    return queued_from(row)
 
 
 def refuse_unmade(found: Booking) -> None:
@@ -231,7 +232,7 @@ async def _decide(office: Office, view: View, limit: int, attempt: int) -> int:
         rows = await tx.rows(sql.claims_next, show_id, limit)
         if not rows:
             return 0
-        waiting = _resolved(view, rows, attempt)
+        waiting = _resolved(office.secrets, view, rows, attempt)
         asked = [each for each in waiting if each.refusal is None or is_asked(each.wish, each.refusal)]
         if asked:
             try:
@@ -254,12 +255,13 @@ async def _decide(office: Office, view: View, limit: int, attempt: int) -> int:
     return len(rows)
 
 
-def _resolved(view: View, rows: Sequence[Record], attempt: int) -> list[_Waiting]:
+def _resolved(secrets: Secrets, view: View, rows: Sequence[Record], attempt: int) -> list[_Waiting]:
     waiting = []
     with ExitStack() as offered:
         for row in rows:
             request = msgspec.convert(row["request"], ClaimRequest)
-            wish, refusal = wished(view, request, Asker(row["key"], row["fingerprint"]), attempt)
+            asker = Asker(row["key"], row["fingerprint"], row["customer_id"])
+            wish, refusal = wished(secrets, view, request, asker, attempt)
             wish.booking_id, wish.reference = row["booking_id"], row["reference"]
             # Those behind it are offered other seats.
             offered.enter_context(view.offering(wish.seats[: wish.places] if wish.area is not None else ()))
@@ -334,10 +336,10 @@ async def _replayed(db: Database, show_id: ShowId, known: Record, asker: Asker) 
 async def _found(db: Database | Transaction, row: Record) -> Booking:
     if row["made_as"] is not None:
         return await booking_by_id(db, row["show_id"], row["made_as"])
-    return _as_booking(row)
+    return queued_from(row)
 
 
-def _as_booking(row: Record | dict[str, Any]) -> Booking:
+def queued_from(row: Record | dict[str, Any]) -> Booking:
     """A claim in the queue as a booking that has no places and no price yet."""
     customer: dict[str, Any] = row["request"].get("customer") or {}
     waits = row["reason"] is None
@@ -346,7 +348,7 @@ def _as_booking(row: Record | dict[str, Any]) -> Booking:
         status="QUEUED" if waits else "FAILED", reason=row["reason"], version=0 if waits else 1, quantity=row["quantity"],
         areas=[], seats=[], tiers=[], amounts=[], total=0, currency=row["currency"], email=customer.get("email"),
         name=customer.get("name"), created_at=row["created_at"], expires_at=None, extended=False, confirmed_at=None,
-        ended_at=row["ended_at"], read_at=row["read_at"],
+        ended_at=row["ended_at"], read_at=row["read_at"], customer_id=row["customer_id"],
     )  # fmt: skip
 
 

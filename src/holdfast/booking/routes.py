@@ -32,6 +32,7 @@ from holdfast.booking import (
     TooManyPlaces,
     UnknownSeat,
 )
+from holdfast.booking.challenge_routes import CHALLENGE_ANSWER, CHALLENGE_REFUSALS, prove
 from holdfast.catalog import ShowNotFound
 from holdfast.platform import clock
 from holdfast.platform.db import Database, Transaction
@@ -130,13 +131,14 @@ class BlocksJson(msgspec.Struct):
 
 @routes.post(
     "/v1/shows/{show_id}/bookings",
-    who=accounts.VISITOR,
+    who=accounts.CLAIMANT,
     body=ClaimRequest,
-    headers=(IDEMPOTENCY_KEY, PREFER),
+    headers=(IDEMPOTENCY_KEY, PREFER, CHALLENGE_ANSWER),
+    limit="claims",
     answers={201: BookingJson, 202: BookingJson},
     refusals=(
         ShowNotFound, SoldOut, NotTogether, SeatsTaken, NotOnSale, OrphanSeat, LimitReached, HoldLimit, UnknownSeat,
-        TooManyPlaces, IdempotencyMismatch,
+        TooManyPlaces, IdempotencyMismatch, *CHALLENGE_REFUSALS,
     ),
     example={"seats": ["A-1", "A-2"], "tier": "Adult", "customer": {"email": "guest@example.org", "name": "Guest"}},
 )  # fmt: skip
@@ -151,11 +153,15 @@ async def claim(call: Call[ClaimRequest]) -> Answer:
     will be PENDING or CONFIRMED, or FAILED with the code of the refusal as its reason.
     """
     engine, show_id = call.state, ShowId(call.path["show_id"])
+    if engine.challenger is not None:
+        await prove(call, show_id)
     if b"prefer" in call.headers and _prefers_async(call):
         return await _queued(call)
     claimed = await booking.claim(engine.office, show_id, call.body, _asker(call))
     view = await engine.office.views.get(show_id)
-    answer = _json(claimed.booking, view, secret=engine.booking_secret(show_id, claimed.booking.booking_id))
+    answer = booking_json(
+        claimed.booking, view, secret=engine.booking_secret(show_id, claimed.booking.booking_id)
+    )
     if call.body.seats is None and not claimed.replayed:
         answer.relaxed = claimed.relaxed
     return created(answer, f"/v1/shows/{show_id}/bookings/{claimed.booking.booking_id}")
@@ -177,7 +183,7 @@ async def list_bookings(call: Call[None]) -> BookingsJson:
     wanted = BookingFilter(show_id, before, query.status, query.reference, query.email)
     found = await booking.search_bookings(call.db, wanted, query.limit + 1)
     page, following = page_of(found, query.limit, lambda b: b.booking_id.hex)
-    return BookingsJson([_json(each, view) for each in page], following)
+    return BookingsJson([booking_json(each, view) for each in page], following)
 
 
 @routes.get(
@@ -185,8 +191,8 @@ async def list_bookings(call: Call[None]) -> BookingsJson:
 )
 async def read_booking(call: Call[None]) -> BookingJson:
     """Read a booking, or what became of one that was queued."""
-    found = await _own_booking(call, "bookings.read", call.db)
-    return _json(found, await call.state.office.views.get(found.show_id))
+    found = await own_booking(call, "bookings.read", call.db)
+    return booking_json(found, await call.state.office.views.get(found.show_id))
 
 
 @routes.post(
@@ -198,13 +204,13 @@ async def read_booking(call: Call[None]) -> BookingJson:
 )
 async def extend(call: Call[None], tx: Transaction) -> BookingJson:
     """Extend the hold, once, by 60 seconds."""
-    found = await _own_booking(call, "bookings.write", tx)
+    found = await own_booking(call, "bookings.write", tx)
     booking.refuse_unmade(found)
     view = await call.state.office.views.get(found.show_id)
     extended = await booking.extend(tx, view.show, found.booking_id)
     before, after = ({"expires_at": each.expires_at} for each in (found, extended))
     await _note(call, tx, "booking.extended", found)(before=before, after=after)
-    return _json(extended, view)
+    return booking_json(extended, view)
 
 
 @routes.post(
@@ -216,13 +222,13 @@ async def extend(call: Call[None], tx: Transaction) -> BookingJson:
 )
 async def confirm(call: Call[None], tx: Transaction) -> BookingJson:
     """Confirm a free booking; staff confirm one whose price was taken elsewhere."""
-    found = await _own_booking(call, "bookings.write", tx)
+    found = await own_booking(call, "bookings.write", tx)
     booking.refuse_unmade(found)
     # Before the booking is locked: those who wait for it may have all the connections that a look at the view needs.
     view = await call.state.office.views.get(found.show_id)
     settled, note = call.caller.principal is not None, _note(call, tx, "booking.confirmed", found)
     confirmed = await booking.confirm(tx, found.show_id, found.booking_id, settled=settled, note=note)
-    return _json(confirmed, view)
+    return booking_json(confirmed, view)
 
 
 @routes.post(
@@ -237,7 +243,7 @@ async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
 
     Buyers cancel free bookings until the show begins; for others they ask the organizer.
     """
-    found = await _own_booking(call, "bookings.write", tx)
+    found = await own_booking(call, "bookings.write", tx)
     office = call.state.office
     # Before anything is locked, as in `confirm`.
     view = await office.views.get(found.show_id)
@@ -245,7 +251,7 @@ async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
     if found.status == "QUEUED":
         found = await booking.let_queued_go(tx, found, note=note)
     if found.status == "FAILED":
-        return _json(found, view)
+        return booking_json(found, view)
     if call.caller.principal is not None:
         ended = await booking.cancel(
             tx, office, found.show_id, found.booking_id, "by_organizer", sold_too=True, note=note
@@ -255,7 +261,7 @@ async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
         ended = await booking.cancel(
             tx, office, found.show_id, found.booking_id, "by_buyer", sold_too=free, note=note
         )
-    return _json(ended, view)
+    return booking_json(ended, view)
 
 
 @routes.post(
@@ -327,17 +333,19 @@ async def delete_block(call: Call[None]) -> None:
 
 
 def _asker(call: Call[Any]) -> Asker:
-    key = call.idempotency_key()
+    caller, key = call.caller, call.idempotency_key()
     if key is None:
-        return Asker()
-    principal = call.caller
-    if principal is None and len(key) < ANONYMOUS_KEY_LENGTH_MIN:
+        return Asker(customer_id=caller.customer_id)
+    is_known = caller.principal is not None or caller.customer_id is not None
+    if not is_known and len(key) < ANONYMOUS_KEY_LENGTH_MIN:
         raise Invalid(
             f"Without a token a key needs at least {ANONYMOUS_KEY_LENGTH_MIN} characters, and they should be random.",
             errors=[{"pointer": "/Idempotency-Key", "detail": "Too short.", "in": "header"}],
         )
-    scope = principal.name if principal else "anyone"
-    return Asker(booking.key_digest(scope, key), call.fingerprint())
+    scope = "anyone"
+    if is_known:
+        scope = caller.principal.name if caller.principal else f"customer:{caller.customer_id}"
+    return Asker(booking.key_digest(scope, key), call.fingerprint(), caller.customer_id)
 
 
 def _prefers_async(call: Call[Any]) -> bool:
@@ -350,7 +358,7 @@ async def _queued(call: Call[ClaimRequest]) -> Answer:
     claimed = await booking.enqueue(engine.office, show_id, call.body, _asker(call))
     booking_id = claimed.booking.booking_id
     view = await engine.office.views.get(show_id)
-    shown = _json(claimed.booking, view, secret=engine.booking_secret(show_id, booking_id))
+    shown = booking_json(claimed.booking, view, secret=engine.booking_secret(show_id, booking_id))
     answer = created(shown, f"/v1/shows/{show_id}/bookings/{booking_id}")
     if claimed.booking.status == "QUEUED":
         answer.status = 202
@@ -358,17 +366,26 @@ async def _queued(call: Call[ClaimRequest]) -> Answer:
     return answer
 
 
-async def _own_booking(
+async def own_booking(
     call: Call[Any], permission: accounts.Permission, db: Database | Transaction
 ) -> Booking:
-    """The booking, when the caller holds its secret or has the permission. Else BookingNotFound, whatever the cause."""
+    """The booking, when the caller holds its secret, has its address or account, or has the permission.
+
+    Else BookingNotFound, whatever the cause.
+    """
     show_id, booking_id = ShowId(call.path["show_id"]), BookingId(call.path["booking_id"])
     caller: Caller = call.caller
-    if caller.principal is None and not call.state.is_booking_secret(caller.secret, show_id, booking_id):
+    is_staff, customer_id = caller.principal is not None, caller.customer_id
+    has_secret = call.state.is_booking_secret(caller.secret, show_id, booking_id)
+    if not is_staff and customer_id is None and not has_secret:
         raise BookingNotFound
     found = await booking.booking_or_queued(db, show_id, booking_id)
-    if caller.principal is not None:
+    if is_staff:
         accounts.require(caller.principal, permission, found.organizer_id, missing=BookingNotFound)
+    elif customer_id is not None and not await booking.is_of_customer(
+        db, call.state.secrets, found, customer_id
+    ):
+        raise BookingNotFound
     return found
 
 
@@ -393,7 +410,9 @@ async def _own_show(call: Call[Any]) -> booking.View:
     return view
 
 
-def _json(found: Booking, view: booking.View, secret: str | msgspec.UnsetType = msgspec.UNSET) -> BookingJson:
+def booking_json(
+    found: Booking, view: booking.View, secret: str | msgspec.UnsetType = msgspec.UNSET
+) -> BookingJson:
     plan = view.plan
     tiers = {tier.tier: tier.name for tier in view.show.tiers}
     seats: list[str | None] = [plan.name(seat) for seat in found.seats] or [None] * len(found.areas)

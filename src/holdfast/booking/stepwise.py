@@ -215,7 +215,7 @@ class Stepwise(ABC):
                 sql.insert_booking, wish.show_id, wish.booking_id, wish.organizer_id, wish.reference,
                 "CONFIRMED" if wish.confirm else "PENDING", wish.places, areas, list(seats), list(wish.tiers),
                 list(wish.amounts), sum(wish.amounts), wish.currency, wish.email, wish.name, wish.buyer, head.now,
-                head.now + hold, head.now if wish.confirm else None,
+                head.now + hold, head.now if wish.confirm else None, wish.customer_id,
             )  # fmt: skip
             if wish.key is not None:
                 await tx.execute(

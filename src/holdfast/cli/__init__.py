@@ -148,6 +148,25 @@ def seed(
 
 
 @app.command()
+def reseal(data: Data = None) -> None:
+    """Seal everything again under the first secret, so that the old one can be dropped."""
+    from holdfast.cli.installation import SECRET, kept
+    from holdfast.cli.resealing import reseal as reseal_
+    from holdfast.platform.secret import Secrets
+
+    settings = _settings(data=str(data) if data else None)
+    path = Path(settings.data).absolute() / SECRET
+    if settings.secret_key is None and not path.exists():
+        _fail("HOLDFAST_SECRET_KEY is not set. It should be `new,old`, as the processes have it by now.")
+
+    async def work(database: Any) -> None:
+        async for line in reseal_(database, Secrets(settings.secret_key or kept(path, str))):
+            out.print(line)
+
+    _with_database(settings, work)
+
+
+@app.command()
 def config() -> None:
     """Print the effective settings, secrets hidden."""
     from holdfast.platform.edge import unprotected
@@ -169,7 +188,7 @@ def version() -> None:
 
 @app.command(hidden=True)
 def document(
-    what: Annotated[str, typer.Argument(help="openapi, errors, settings or schema.")],
+    what: Annotated[str, typer.Argument(help="openapi, errors, permissions, settings or schema.")],
     write: Annotated[bool, typer.Option("--write", help="Write the file instead of comparing it.")] = False,
 ) -> None:
     """Generate a document that is checked in, or say that it is stale (exit 1)."""

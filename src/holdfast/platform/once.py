@@ -6,7 +6,7 @@ key included, and the next try is a first try. Claims have a way of their own, i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -92,6 +92,14 @@ async def prune(db: Database, settings: Settings) -> int:
         pruned += gone
         if gone < PRUNED_AT_ONCE:
             return pruned
+
+
+async def forget(tx: Transaction, ids: Sequence[str]) -> int:
+    """Forgets every answer whose body speaks of one of these ids, whoever it was given to; how many.
+
+    For when somebody is erased: a retry is then done afresh. Reads all answers that are kept.
+    """
+    return await tx.execute(sql.answers_forgotten, list(ids))
 
 
 def _kept(answer: Answer) -> tuple[int, list[list[str]], bytes]:

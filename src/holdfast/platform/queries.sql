@@ -162,3 +162,8 @@ select letter_id, sealed from letters where letter_id > $1 order by letter_id li
 -- name: letter_resealed
 -- The same letter under another key. The caller has locked it.
 update letters set recipient = $2, sealed = $3 where letter_id = $1
+
+-- name: answers_forgotten
+-- Forgets answers that speak of any of these ids. Reads all answers of the last hours.
+delete from answers a where exists (
+  select from unnest($1::text[]) spoken(id) where position(spoken.id in encode(a.body, 'escape')) > 0)

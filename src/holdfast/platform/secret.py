@@ -66,7 +66,7 @@ class Secrets:
         self._signers: dict[str, dict[str, _Signer]] = {}
         self._first: dict[str, _Signer] = {}
         self._sealers: dict[str, dict[str, AESGCM]] = {}
-        self._digest_keys: dict[str, bytes] = {}
+        self._digest_keys: dict[str, list[bytes]] = {}
 
     def sign(self, purpose: str, *parts: bytes) -> str:
         """29 letters of base64url that only a holder of the secret can make for these very parts, always the same."""
@@ -83,16 +83,24 @@ class Secrets:
         return signer is not None and hmac.compare_digest(signer.token(parts), token)
 
     def digest(self, purpose: str, text: str, *, size: int = 32) -> bytes:
-        """`size` bytes that stand for the text where it is looked up but must not stand itself, under the oldest secret.
+        """`size` bytes that stand for the text where it is looked up but must not stand itself, under the first secret.
 
-        Who does not hold the secret can neither make it nor try words against it. It changes when the oldest secret of
-        the list is dropped, so what is looked up by it is made anew first (`holdfast reseal`).
+        Who does not hold the secret can neither make it nor try words against it. Write this one and look for any of
+        `digests`, so that a new secret may come before the old: what was written under that is made anew
+        (`holdfast reseal`) before it is dropped.
         """
-        key = self._digest_keys.get(purpose)
-        if key is None:
-            oldest = list(self._roots.values())[-1]
-            key = self._digest_keys[purpose] = _derived(oldest, "digest " + purpose, _KEY_BYTES)
-        return blake2b(text.encode(), key=key, digest_size=size).digest()
+        keys = self._digest_keys.get(purpose)
+        if keys is None:
+            keys = self._digest_keys[purpose] = [
+                _derived(root, "digest " + purpose, _KEY_BYTES) for root in self._roots.values()
+            ]
+        return blake2b(text.encode(), key=keys[0], digest_size=size).digest()
+
+    def digests(self, purpose: str, text: str, *, size: int = 32) -> list[bytes]:
+        """The digest under every secret held, that of the first one first."""
+        now = self.digest(purpose, text, size=size)
+        others = self._digest_keys[purpose][1:]
+        return [now, *(blake2b(text.encode(), key=key, digest_size=size).digest() for key in others)]
 
     def seal(self, purpose: str, plain: bytes, *bound: bytes) -> bytes:
         """The bytes encrypted under the first secret (AES-256-GCM), readable only together with the same `bound` parts.
