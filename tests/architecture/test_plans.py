@@ -5,6 +5,7 @@ statistics say so, as after a first start, and once after ANALYZE.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from random import Random
 from typing import Any
@@ -397,3 +398,62 @@ async def _fill(engine: Engine, db: Database, hot: catalog.Show) -> None:
     async with db.transaction() as tx:
         await history.write_history(tx, hot, HOT_HISTORY)
         await tx.execute(FILL)
+
+
+def _qualifiers(plan: dict[str, Any]) -> set[str]:
+    """What is asked of each table's rows in a plan, values apart."""
+    found = set()
+    for node in _nodes(plan["Plan"]):
+        for name in ("Index Cond", "Recheck Cond", "Filter", "Join Filter", "Subplan Name"):
+            if name in node:
+                text = re.sub(r"'[^']*'(::\w+(\[\])?)?|\$\d+|\b\d+\b", "?", node[name])
+                found.add(f"{node.get('Relation Name', node['Node Type'])} {name}: {text}")
+    return found
+
+
+async def test_the_policies_add_nothing_to_what_the_engine_asks(engine: Engine, database_url: str) -> None:
+    """As holdfast_app, each statement of a claim has the very qualifiers that it has for the owner of the tables."""
+    hot = Hot(await _show(engine, 5, 100, 1_000_000))
+    hot.free = iter(range(500))
+    seen: dict[str, dict[str, set[str]]] = {}
+    for role in ("none", APP):
+        session = await _session(database_url, role)
+        try:
+            for operation in (
+                claim_standing,
+                claim_taken,
+                claim_overdue,
+                claim_again,
+                confirm,
+                extend,
+                cancel,
+            ):
+                await operation(hot, session)
+            await asyncio.sleep(0)
+            assert await session.connection.fetchval("select current_user") == (
+                role if role == APP else await session.connection.fetchval("select session_user")
+            )
+            seen[role] = {}
+            for plan in session.plans:
+                text = " ".join(plan["Query Text"].split())
+                seen[role].setdefault(text, set()).update(_qualifiers(plan))
+        finally:
+            await session.connection.close()
+    assert len(seen[APP]) > 20
+    for text, qualifiers in seen[APP].items():
+        assert qualifiers == seen["none"].get(text, qualifiers), text
+    assert not any("shows" in each or "organizer" in each for found in seen[APP].values() for each in found)
+
+
+async def test_control_an_organizers_statements_ask_whose_the_rows_are(
+    engine: Engine, database_url: str
+) -> None:
+    show = await _show(engine, 1, 10, 10)
+    session = await _session(database_url, "holdfast_tenant")
+    try:
+        await session.connection.execute(f"set holdfast.organizer = '{show.organizer_id}'")
+        assert len(await session.ask(view.sql.heads, [show.show_id])) == 1
+        await asyncio.sleep(0)
+        assert any("shows" in str(plan["Plan"]) for plan in session.plans)
+    finally:
+        await session.connection.close()
