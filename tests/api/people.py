@@ -23,13 +23,13 @@ async def another_house(engine: Engine) -> OrganizerId:
 
 @asynccontextmanager
 async def signed_in(
-    engine: Engine, role: Role = "owner", organizer_id: OrganizerId | None = None
+    engine: Engine, role: Role = "owner", organizer_id: OrganizerId | None = None, *, admin: bool = False
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A caller with the token of a new person in this role, by default of the test house."""
+    """A caller with the token of a new person in this role, by default of the test house; `admin`: of the installation, too."""
     if organizer_id is None:
         owner = await accounts.first_owner(engine.db)
         assert owner is not None
         organizer_id = owner.organizer_id
-    token = engine.access.tokens.issue(Principal(PersonId(new_id()), organizer_id, role))
+    token = engine.access.tokens.issue(Principal(PersonId(new_id()), organizer_id, role, admin=admin))
     async with client_of(engine, Authorization=f"Bearer {token.text}") as opened:
         yield opened

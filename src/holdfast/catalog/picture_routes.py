@@ -74,7 +74,9 @@ async def set_logo(call: Call[bytes]) -> PictureJson:
     return await _set(call, None)
 
 
-@routes.get("/v1/organizer/logo", who=Staff(), answers={200: PictureJson}, refusals=(PictureNotFound,))
+@routes.get(
+    "/v1/organizer/logo", who=Staff("shows.read_all"), answers={200: PictureJson}, refusals=(PictureNotFound,)
+)
 async def read_logo(call: Call[None]) -> PictureJson:
     """Which picture is the organizer's logo."""
     whose = _organizer(call)

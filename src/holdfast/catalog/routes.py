@@ -40,7 +40,7 @@ LAYOUT_BYTES_MAX = 32 * 1_048_576
 
 routes = Routes("venues", missing={"venue_id": VenueNotFound, "layout_id": LayoutNotFound})
 
-READ, WRITE = Staff(), Staff("venues.write")
+READ, WRITE = Staff("venues.read"), Staff("venues.write")
 
 
 class VenueJson(msgspec.Struct):

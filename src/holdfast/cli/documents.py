@@ -7,17 +7,36 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
-from holdfast.app import api_document
-from holdfast.platform import migrate, settings
+from holdfast import accounts
+from holdfast.app import ROUTES, api_document
+from holdfast.platform import (
+    migrate,
+    outbound,  # noqa: F401 -- its refusals stand in the list, though no route raises them yet
+    settings,
+    texts,  # noqa: F401 -- the same
+)
 from holdfast.platform.db import open_database
 from holdfast.platform.embedded import Server
 from holdfast.platform.embedded_programs import find_binaries
 from holdfast.platform.errors import REFUSALS, Refusal
 
 ROOT = Path(__file__).parents[3]
+
+
+# Who comes in where: a title, the kinds of callers, and whether a permission is asked of staff.
+_OPEN_TO = (
+    ("Staff, by permission", {"staff"}, True),
+    ("Whoever holds the booking's secret, its customer, or staff by permission", {"buyer"}, True),
+    ("Anyone where the setting `seed_routes` is `open`, else staff by permission", {"seed user"}, True),
+    ("Any person who has signed in, for themselves; no API key", {"staff"}, False),
+    ("Customers who have signed in", {"customer"}, False),
+    ("Anyone; who has signed in may see more", {"visitor", "claimant"}, False),
+    ("Anyone", {"anyone"}, False),
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,32 @@ def _errors() -> str:
 def _meaning(refusal: type[Refusal]) -> str:
     own = refusal.__dict__.get("__doc__") or ""
     return " ".join(own.split())
+
+
+def _permissions() -> str:
+    holders = [*get_args(accounts.Role), "admin"]
+    lines = [
+        "# Permissions",
+        "",
+        "Who is not named may not. A role holds within its own organizer; an admin looks after the installation. An API key",
+        "does what its scopes say, which are permissions that its maker has, of those marked in the last column. Generated",
+        "from the code; a test asks every route as every role.",
+        "",
+        f"| permission | {' | '.join(holders)} | API keys |",
+        "| --- " * (len(holders) + 2) + "|",
+    ]
+    for permission, having in accounts.PERMISSIONS.items():
+        marks = ["yes" if holder in having else "" for holder in holders]
+        marks.append("yes" if permission in accounts.GRANTABLE else "")
+        lines.append(f"| `{permission}` | {' | '.join(marks)} |")
+    for title, kinds, by_permission in _OPEN_TO:
+        lines += ["", f"## {title}", ""]
+        for route in (route for served in ROUTES for route in served.all if route.listed):
+            permission = getattr(route.who, "permission", None)
+            if route.who.name in kinds and (permission is not None) == by_permission:
+                name = f"- `{route.method} {route.template}`"
+                lines.append(f"{name}: `{permission}`" if by_permission else name)
+    return "\n".join(lines) + "\n"
 
 
 def _settings() -> str:
@@ -118,6 +163,7 @@ async def _tables(dsn: str) -> None:
 DOCUMENTS = {
     "openapi": Document("docs/api/openapi.json", _openapi),
     "errors": Document("docs/api/errors.md", _errors),
+    "permissions": Document("docs/api/permissions.md", _permissions),
     "settings": Document("docs/operate/settings.md", _settings),
     "schema": Document("src/holdfast/migrations/schema.sql", _schema),
 }
