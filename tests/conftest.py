@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -38,11 +39,38 @@ TEMPLATE = "template_holdfast"
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
 
 
+# What must stand in no log line, before the product's own last net masks it: an address, a token.
+UNFIT_FOR_LOGS = re.compile(r"[\w.%+~-]*\w@[\w-]+\.\w|(?i:bearer[ :=]+)[\w.~+/=-]{8,}")
+_unfit_lines: list[str] = []
+
+
 @pytest.fixture(autouse=True, scope="session")
 def plain_logs() -> Iterator[None]:
     log_plainly(logging.INFO)
+    handler = _Reading(logging.NOTSET)
+    logging.getLogger().addHandler(handler)
     yield
+    logging.getLogger().removeHandler(handler)
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def nobody_in_the_logs(plain_logs: None) -> Iterator[None]:
+    """Fails the test in which a line with an e-mail address or a token was logged."""
+    _unfit_lines.clear()
+    yield
+    assert _unfit_lines == [], "an address or a token was logged"
+
+
+class _Reading(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _read(None, "", {"event": record.getMessage(), "error": repr(record.exc_info and record.exc_info[1])})
+
+
+def _read(_: Any, _level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if UNFIT_FOR_LOGS.search(text := str(event)):
+        _unfit_lines.append(text)
+    return event
 
 
 def log_plainly(level: int) -> None:
@@ -52,6 +80,7 @@ def log_plainly(level: int) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
+            _read,
             structlog.processors.KeyValueRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -6,6 +6,7 @@ several processes share one folder of counters (`PROMETHEUS_MULTIPROC_DIR`), so 
 
 import logging
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -148,6 +149,7 @@ def configure_logs(level: str, style: str) -> None:
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),
+            _masked_text,
         ]
         factory = structlog.PrintLoggerFactory(sys.stderr)
     structlog.configure(
@@ -160,6 +162,11 @@ def configure_logs(level: str, style: str) -> None:
 
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
+# The last net: nothing here logs an address or a secret on purpose, but the text of somebody else's error may have one.
+_ADDRESS = re.compile(
+    rb"([\w.%+~-]|[\xc0-\xff][\x80-\xbf]+)[\w.%+~\x80-\xff-]*@(?=[\w\x80-\xff-]+\.[\w\x80-\xff-])"
+)
+_BEARER = re.compile(rb"(?i)(bearer[ :=]+)[\w.~+/=-]{8,}")
 
 
 def _line(_: Any, level: str, event: structlog.typing.EventDict) -> bytes:
@@ -172,7 +179,20 @@ def _line(_: Any, level: str, event: structlog.typing.EventDict) -> bytes:
     }
     if "exc_info" in line:
         line = structlog.processors.format_exc_info(None, level, line)
-    return _encode(line)
+    return masked(_encode(line))
+
+
+def masked(line: bytes) -> bytes:
+    """The line with all but the first letter of each e-mail address, and every bearer token, made unreadable."""
+    if b"@" in line:
+        line = _ADDRESS.sub(rb"\1***@", line)
+    if b"earer" in line:
+        line = _BEARER.sub(rb"\1***", line)
+    return line
+
+
+def _masked_text(_: Any, _level: str, line: str) -> str:
+    return masked(line.encode("utf-8", "replace")).decode()
 
 
 def _ids_as_text(_: Any, _level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
