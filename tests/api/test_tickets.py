@@ -1,5 +1,6 @@
 """Tickets over HTTP: for the buyer, for whoever was given one, and for staff."""
 
+import asyncio
 import re
 from base64 import urlsafe_b64decode
 from io import BytesIO
@@ -13,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from PIL import Image
 
 from holdfast import booking, facts, tickets
-from holdfast.engine import Engine
+from holdfast.engine import Engine, work
 from holdfast.platform.ids import BookingId, ShowId, new_id
 from holdfast.tickets import codes
 from tests.api.people import another_house, signed_in
+from tests.conftest import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -394,6 +396,66 @@ async def test_strangers_hear_that_there_is_no_such_booking(buy: Any, engine: En
         for path in paths:
             refused = await stranger.get(mine.url + path)
             assert (refused.status_code, refused.json()["code"]) == (404, "booking_not_found")
+
+
+async def test_lost_tickets_are_found_by_letter(
+    buy: Any, a_show: Any, client: httpx.AsyncClient, engine: Engine, owner: httpx.AsyncClient, worked: Any
+) -> None:
+    mine = await buy()
+    theirs = await buy()
+    given = await theirs.give(2, email="GUEST2@example.org")
+    past = await buy(await a_show(), seats=["1"])
+    await owner.patch(f"/v1/shows/{past.booking['show_id']}", json={"start_time": "2020-01-01T20:00:00Z"})
+    cancelled = await buy(await a_show(), seats=["1"])
+    await cancelled.call("POST", "/cancel")
+    await engine.db.execute("delete from letters")
+    assert given.status_code == 200
+
+    answers = {}
+    for email in ("Guest@Example.org", "guest2@example.org", "nobody@example.org"):
+        answer = await client.post("/v1/bookings/find", json={"email": email})
+        answers[email] = answer.status_code, answer.content, sorted(answer.headers)
+    assert len({str(each) for each in answers.values()}) == 1
+    assert answers["nobody@example.org"][0] == 202
+    jobs = await engine.db.rows("select payload from jobs where kind = $1", booking.FIND)
+    assert "guest" not in str([row["payload"] for row in jobs]).lower()
+
+    await worked(booking.FIND)
+    letters = sorted(
+        engine.secrets.unseal("letter", row["sealed"], row["letter_id"].bytes).decode()
+        for row in await engine.db.rows("select letter_id, sealed from letters")
+    )
+    assert len(letters) == 2
+    links = [re.findall(r"(/shows/\S+?)#secret=(\S+?)\\n", letter) for letter in letters]
+    found = dict(links[0] + links[1])
+    assert found.keys() == {
+        mine.url.removeprefix("/v1"),
+        theirs.url.removeprefix("/v1"),
+        theirs.url.removeprefix("/v1") + "/tickets/2",
+    }
+    assert found[mine.url.removeprefix("/v1")] == mine.secret
+    secret = found[theirs.url.removeprefix("/v1") + "/tickets/2"]
+    assert (await theirs.call("GET", "/tickets/2", secret)).json()["state"] == "valid"
+
+
+@pytest.fixture
+def worked(engine: Engine) -> Any:
+    """Runs the worker until no job of a kind is left."""
+
+    async def until_done(kind: str) -> None:
+        stopping = asyncio.Event()
+        running = asyncio.create_task(work(engine, stopping))
+
+        async def done() -> bool:
+            return not await engine.db.value("select count(*) from jobs where kind = $1", kind)
+
+        try:
+            await eventually(done)
+        finally:
+            stopping.set()
+            await running
+
+    return until_done
 
 
 def _pages(pdf: bytes) -> int:

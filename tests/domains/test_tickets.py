@@ -201,14 +201,36 @@ async def test_the_people_are_taken_off_and_the_tickets_stay(db: Database) -> No
     async with db.transaction() as tx:
         await tickets.transfer(tx, sale, await tickets.ticket(tx, sale, 1), "Ada", "ada@example.org")
         await tickets.rename(tx, sale, await tickets.ticket(tx, sale, 2), "Bob")
-        assert await tickets.forget(tx, sale.show_id, [sale.booking_id]) == 2
-        assert await tickets.forget(tx, sale.show_id, [sale.booking_id]) == 0
+        assert await tickets.forget(tx, sale.show_id, bookings=[BookingId(new_id())]) == 0
+        assert await tickets.forget(tx, sale.show_id, bookings=[sale.booking_id]) == 2
+        assert await tickets.forget(tx, sale.show_id, bookings=[sale.booking_id]) == 0
     found = await tickets.tickets_of(db, replace(sale, buyer=None))
     assert [(each.serial, each.state, each.holder, each.email) for each in found] == [
         (1, "valid", None, None),
         (0, "valid", None, None),
         (0, "valid", None, None),
     ]
+
+
+async def test_what_an_address_was_given_is_found_and_forgotten(db: Database) -> None:
+    sale, other = a_sale(), a_sale()
+    async with db.transaction() as tx:
+        for of, number, email in [
+            (sale, 1, "Ada@example.org"),
+            (other, 2, "ada@example.org"),
+            (sale, 3, "b@example.org"),
+        ]:
+            await tickets.transfer(tx, of, await tickets.ticket(tx, of, number), "Ada", email)
+        await tickets.transfer(tx, sale, await tickets.ticket(tx, sale, 2), "Cleo", "ada@example.org")
+        await tickets.void(tx, sale, [2])
+    found = await tickets.given_to(db, "ADA@example.org", 10)
+    assert [(each.show_id, each.number) for each in found] == [(other.show_id, 2), (sale.show_id, 1)]
+    assert len(await tickets.given_to(db, "ada@example.org", 1)) == 1
+    async with db.transaction() as tx:
+        assert await tickets.forget(tx, sale.show_id, email="ada@EXAMPLE.org") == 2
+        assert await tickets.forget(tx, sale.show_id) == 1
+        assert await tickets.forget(tx, sale.show_id) == 0
+    assert [each.show_id for each in await tickets.given_to(db, "ada@example.org", 10)] == [other.show_id]
 
 
 # Both days of 2026 on which the clocks of Vienna change, a zone without such days, and one behind UTC.

@@ -20,6 +20,7 @@ from holdfast.platform import mail
 from holdfast.platform.db import Database, Transaction
 from holdfast.platform.http import Answer, Call, Routes
 from holdfast.platform.ids import BookingId, ShowId
+from holdfast.platform.limits import RateLimited, by_address
 from holdfast.platform.pages import Limit
 from holdfast.tickets import NotTransferable, Sale, Ticket, TicketNotFound, TicketVoid
 
@@ -96,6 +97,12 @@ class TransferSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     name: Holder
     email: Annotated[str, Meta(min_length=3, max_length=254)] | None = None
+
+
+class FindSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Where the letter is to go."""
+
+    email: Annotated[str, Meta(min_length=3, max_length=254)]
 
 
 class TicketEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -275,6 +282,28 @@ async def read_square_png(call: Call[None]) -> Answer:
 async def print_ticket(call: Call[None]) -> Answer:
     """Print one ticket."""
     return await _pdf(call, [await _own(call)])
+
+
+@routes.post(
+    "/v1/bookings/find",
+    who=accounts.ANYONE,
+    body=FindSpec,
+    answers={202: None},
+    refusals=(RateLimited,),
+    example={"email": "guest@example.org"},
+)
+async def find_bookings(call: Call[FindSpec]) -> Answer:
+    """Send me my tickets.
+
+    A letter with a link to each booking, and to each ticket that was given to the address, for shows to come. Nobody is
+    written to who has none; the answer is the same, after the same work, whoever the address belongs to.
+    """
+    engine, email = call.state, call.body.email
+    await engine.limits.take("magic_link", by_address(call.client_ip))
+    await engine.limits.take("magic_link", email.strip().lower())
+    async with call.db.transaction() as tx:
+        await booking.ask_for_links(tx, engine.secrets, email)
+    return Answer(202)
 
 
 async def _page(call: Call[Any]) -> list[_Seen]:

@@ -18,6 +18,9 @@ create table tickets (
   check (email is null or serial > 0)
 );
 
+-- What somebody was given, by their address.
+create index tickets_email on tickets (lower(email)) where email is not null;
+
 alter table tickets enable row level security;
 create policy app on tickets to holdfast_app using (true);
 create policy tenant on tickets to holdfast_tenant

@@ -90,6 +90,7 @@ class Ticket:
 class Changed:
     """What is stored of one ticket of a show: the exception to `valid`, serial 0, for the buyer."""
 
+    show_id: ShowId
     booking_id: BookingId
     number: int
     serial: int
@@ -193,9 +194,18 @@ async def void(tx: Transaction, sale: Sale, numbers: Sequence[int] | None = None
     return changed
 
 
-async def forget(tx: Transaction, show_id: ShowId, bookings: Sequence[BookingId]) -> int:
-    """Takes the names and addresses of whoever was given tickets off them; how many it changed. They admit as before."""
-    return await tx.execute(sql.forget, show_id, list(bookings))
+async def given_to(db: Database | Transaction, email: str, limit: int) -> list[Changed]:
+    """Up to `limit` tickets of any shows that this address was given, those of the shows made last first."""
+    return [Changed(**dict(row)) for row in await db.rows(sql.given_to, email, limit)]
+
+
+async def forget(
+    tx: Transaction, show_id: ShowId, *, bookings: Sequence[BookingId] | None = None, email: str | None = None
+) -> int:
+    """Takes names and addresses off tickets of a show, and says of how many: those of some bookings, those that an
+    address was given, or all. They admit as before.
+    """
+    return await tx.execute(sql.forget, show_id, None if bookings is None else list(bookings), email)
 
 
 async def _set_state(

@@ -5,7 +5,7 @@ select number, serial, state, holder, email from tickets
 
 -- name: changed_of_show
 -- What is to be said of a show's tickets, behind (booking $2, number $3).
-select booking_id, number, serial, state, holder, email from tickets
+select show_id, booking_id, number, serial, state, holder, email from tickets
  where show_id = $1 and (booking_id, number) > ($2, $3) order by booking_id, number limit $4;
 
 -- name: transfer
@@ -35,7 +35,13 @@ on conflict (show_id, booking_id, number) do update set state = excluded.state, 
  where t.state = any ($6::text[])
 returning number;
 
+-- name: given_to
+-- Tickets that an address was given, by the shows that were made last.
+select show_id, booking_id, number, serial, state, holder, email from tickets
+ where lower(email) = lower($1) and state <> 'void' order by show_id desc, booking_id, number limit $2;
+
 -- name: forget
--- Takes the people off the tickets of some bookings of a show; how many it touched.
+-- Takes the people off tickets of a show: of the bookings $2, or of the address $3, or (both null) all.
 update tickets set holder = null, email = null
- where show_id = $1 and booking_id = any ($2::uuid[]) and (holder is not null or email is not null);
+ where show_id = $1 and ($2::uuid[] is null or booking_id = any ($2)) and ($3::text is null or lower(email) = lower($3))
+   and (holder is not null or email is not null);
