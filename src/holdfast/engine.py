@@ -140,6 +140,7 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     followers = Followers()
     handlers: Mapping[str, jobs.Handler] = {
         booking.END_BOOKINGS: _end_bookings(engine),
+        booking.FIND: booking.Finder(engine.secrets, engine, engine.settings.address).send_links,
         booking.ERASE: partial(booking.erase, engine.secrets),
         mail.SEND: engine.mailer.send,
         accounts.FORGOTTEN: accounts.answer_forgotten(engine.secrets, engine.settings.address),

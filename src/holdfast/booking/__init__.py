@@ -28,6 +28,7 @@ from holdfast.booking.delivery import (
     sale_of,
     starts_in_words,
 )
+from holdfast.booking.finding import FIND, Finder, ask_for_links
 from holdfast.booking.history import write_history
 from holdfast.booking.holds import (
     Asker,
@@ -103,6 +104,7 @@ from holdfast.booking.view import Change, View, Views
 __all__ = [
     "END_BOOKINGS",
     "ERASE",
+    "FIND",
     "QUEUE_TOPIC",
     "STEPS",
     "Asker",
@@ -119,6 +121,7 @@ __all__ = [
     "Claimed",
     "Counts",
     "Customer",
+    "Finder",
     "HoldExpired",
     "HoldLimit",
     "LimitReached",
@@ -141,6 +144,7 @@ __all__ = [
     "Views",
     "amounts_of",
     "area_names",
+    "ask_for_links",
     "block",
     "block_by_id",
     "blocks_of",

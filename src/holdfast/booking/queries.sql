@@ -88,6 +88,15 @@ select *, statement_timestamp() as read_at from bookings
                                       else status end)
  order by booking_id desc limit $6;
 
+-- name: coming_of_buyer
+-- What an address ($1: its digests) has booked of shows that begin after $2, the first to come first. One probe of an index
+-- per show; `offset 0` keeps the planner from reading all bookings.
+select s.show_id, b.booking_id, b.reference from shows s cross join lateral (
+    select booking_id, reference from bookings
+     where show_id = s.show_id and buyer = any ($1::bytea[]) and status <> 'PENDING' and status = 'CONFIRMED' offset 0) b
+ where s.start_time > $2 and s.status <> 'cancelled'
+ order by s.start_time, b.booking_id limit $3;
+
 -- name: confirm_booking
 select * from confirm_booking($1, $2, $3);
 

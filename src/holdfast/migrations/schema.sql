@@ -678,6 +678,8 @@ CREATE INDEX shows_organizer ON public.shows USING btree (organizer_id, start_ti
 
 CREATE INDEX shows_start_time ON public.shows USING btree (start_time, show_id);
 
+CREATE INDEX tickets_email ON public.tickets USING btree (lower(email)) WHERE (email IS NOT NULL);
+
 CREATE INDEX venues_organizer ON public.venues USING btree (organizer_id, venue_id);
 
 ALTER TABLE ONLY public.api_keys
