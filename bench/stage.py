@@ -36,7 +36,7 @@ from holdfast.platform.cache import Cache
 from holdfast.platform.db import open_database
 from holdfast.platform.embedded import Server
 from holdfast.platform.embedded_programs import bind_to_parent
-from holdfast.platform.secret import generate
+from holdfast.platform.secret import Secrets, generate
 from holdfast.platform.settings import Settings, environment
 
 READY_SECONDS_MAX = 60.0
@@ -148,8 +148,10 @@ class Stage:
             await self._execute(f"drop database {name} with (force)")
 
     def settings(self, url: str, strategy: str = BATCHED) -> Settings:
-        """The settings of a process under test: the defaults, as a new installation has them."""
-        settings = Settings(database_url=url, secret_key=self.secret, data=str(self.folder / "data"))
+        """The settings of a process under test: the defaults, as a new installation has them, but without limits."""
+        settings = Settings(
+            database_url=url, secret_key=self.secret, data=str(self.folder / "data"), rate_limits="off"
+        )
         changes: dict[str, Any] = {}
         if "strategy" in Settings.__struct_fields__:
             changes["strategy"] = strategy
@@ -226,7 +228,13 @@ class Books:
         """Ids of new free shows on sale: of `seats` numbered 1 to n, or of so many `standing` places."""
         database = await open_database(self.stage.settings(self.url))
         try:
-            office = Office(database, Broadcast(database), Cache(), self.stage.settings(self.url))
+            office = Office(
+                database,
+                Broadcast(database),
+                Cache(),
+                self.stage.settings(self.url),
+                Secrets(self.stage.secret),
+            )
             owner = await accounts.first_owner(database)
             assert owner is not None
             floor: list[catalog.AreaSpec] = [catalog.StandingAreaSpec("Floor", standing)]

@@ -227,3 +227,24 @@ async def test_off_says_and_counts_nothing(settings: Settings) -> None:
                 answer = await client.get("/v1/shows")
                 assert answer.status_code == 200
                 assert "ratelimit" not in answer.headers
+
+
+async def test_one_mailbox_is_one_buyer_however_it_is_written(
+    at: Callable[..., httpx.AsyncClient], show: dict[str, Any], token: str
+) -> None:
+    answer = await at(HERE).patch(
+        f"/v1/shows/{show['id']}", json={"max_places_per_buyer": 2}, headers={"Authorization": token}
+    )
+    assert answer.status_code == 200, answer.text
+    found = [
+        (
+            await at(HERE).post(
+                f"/v1/shows/{show['id']}/bookings", json={"quantity": 1, "customer": {"email": email}}
+            )
+        ).status_code
+        for email in (
+            "guest@gmail.com", "G.uest+two@gmail.com", "gu.est@googlemail.com", "guest+one@example.org",
+            "guest+two@example.org", "Guest+Two@Example.org", "guest+two@example.org",
+        )
+    ]  # fmt: skip
+    assert found == [201, 201, 409, 201, 201, 201, 409]

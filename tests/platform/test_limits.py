@@ -5,14 +5,19 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from holdfast.platform.challenge import ChallengeFailed, Work, zero_bits
 from holdfast.platform.limits import PROFILES, Limits, RateLimited, by_address, parsed
+from holdfast.platform.redis import Door
 from holdfast.platform.secret import Secrets
 from holdfast.platform.settings import BadSetting, Settings, read
 from tests.conftest import SECRET, eventually, program
@@ -268,3 +273,46 @@ async def test_redis_that_hangs_is_waited_for_once(
     finally:
         redis.process.send_signal(signal.SIGCONT)
     assert asked == 1
+
+
+def a_call(answer: str | None = None, key: str | None = None) -> Any:
+    """As much of a request as a proof of work looks at."""
+    headers = {} if answer is None else {b"challenge-answer": answer.encode()}
+    return SimpleNamespace(client_ip="192.0.2.1", headers=headers, idempotency_key=lambda: key)
+
+
+def work(door: Door | None) -> Work:
+    return Work(Settings(challenge="work", challenge_bits=4), Secrets(SECRET), door)
+
+
+def solved(work: Work) -> str:
+    seed = work.pose(a_call(), b"show").seed
+    return next(text for n in count() if zero_bits(sha256((text := f"{seed}.{n}").encode()).digest()) >= 4)
+
+
+async def test_in_redis_a_proof_of_work_is_spent_for_all_processes(redis: Server) -> None:
+    await eventually(redis.answers)
+    one, two, three = (work(Door(redis.url)) for _ in range(3))
+    answer = solved(one)
+    await one.verify(a_call(answer, "a key"), b"show")
+    with pytest.raises(ChallengeFailed):
+        await two.verify(a_call(answer), b"show")
+    with pytest.raises(ChallengeFailed):
+        await two.verify(a_call(answer, "another key"), b"show")
+    # The very same claim, sent again to another process.
+    await three.verify(a_call(answer, "a key"), b"show")
+    redis.stop()
+    another = solved(one)
+    await one.verify(a_call(another), b"show")
+    with pytest.raises(ChallengeFailed):
+        await one.verify(a_call(another), b"show")
+    for each in (one, two, three):
+        await each.close()
+
+
+async def test_spent_proofs_take_no_more_than_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.platform.challenge.SPENT_MAX", 10)
+    one = work(None)
+    for _ in range(30):
+        await one.verify(a_call(solved(one)), b"show")
+    assert len(one._spent) == 10

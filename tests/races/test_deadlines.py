@@ -285,7 +285,11 @@ async def test_sweeps_at_once_free_each_hold_once(engines: list[Engine], databas
 
 async def test_a_sweep_goes_on_until_nothing_is_overdue(engine: Engine, database_url: str) -> None:
     office = Office(
-        engine.db, engine.broadcast, engine.cache, msgspec.structs.replace(engine.settings, sweep_max=7)
+        engine.db,
+        engine.broadcast,
+        engine.cache,
+        msgspec.structs.replace(engine.settings, sweep_max=7),
+        engine.secrets,
     )
     show, _ = await _seats(engine, 30)
     await _all_overdue(engine, show)

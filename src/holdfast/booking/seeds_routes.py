@@ -32,6 +32,7 @@ from holdfast.booking import (
     TooManyPlaces,
     View,
 )
+from holdfast.booking.challenge_routes import CHALLENGE_ANSWER, prove
 from holdfast.catalog import ShowNotFound, ShowSpec
 from holdfast.platform import clock
 from holdfast.platform.db import Database, Transaction
@@ -288,8 +289,9 @@ async def list_seats(call: Call[None]) -> Answer:
 @routes.post(
     "/book",
     who=SeedUser("bookings.write"),
+    limit="claims",
     body=SeedBookBody,
-    headers=(IDEMPOTENCY_KEY,),
+    headers=(IDEMPOTENCY_KEY, CHALLENGE_ANSWER),
     answers={200: SeedBookAnswer, 400: SeedError, 404: SeedError, 409: SeedError, 500: SeedError},
     problems=_errors("Invalid input"),
     operation_id="seed_book",
@@ -302,6 +304,7 @@ async def book(call: Call[SeedBookBody]) -> SeedBookAnswer:
     """
     view = await _show(call, call.body.show_id)
     show_id, quantity = view.show.show_id, call.body.seat_count
+    await prove(call, show_id)
     try:
         made = await booking.book_anywhere(call.state.office, show_id, quantity, _asker(call))
     except PaymentRequired:
@@ -316,8 +319,9 @@ async def book(call: Call[SeedBookBody]) -> SeedBookAnswer:
 @routes.post(
     "/api/bookings",
     who=SeedUser("bookings.write"),
+    limit="claims",
     body=SeedClaimBody,
-    headers=(IDEMPOTENCY_KEY,),
+    headers=(IDEMPOTENCY_KEY, CHALLENGE_ANSWER),
     answers={201: SeedBooking, 202: SeedQueued, 400: SeedError, 404: SeedError, 409: SeedConflict},
     problems=_errors(),
     operation_id="seed_api_book",
@@ -335,6 +339,7 @@ async def claim_seats(call: Call[SeedClaimBody]) -> Answer:
     if len(set(names)) != len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
         raise Invalid(f"Seat {twice} is asked for twice.")
+    await prove(call, view.show.show_id)
     request = ClaimRequest(seats=names, customer=Customer(email=wanted.user_email))
     take = booking.enqueue if call.state.settings.seed_queue else booking.claim
     try:

@@ -15,6 +15,7 @@ from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.cache import Cache
 from holdfast.platform.db import Database
 from holdfast.platform.ids import OrganizerId, ShowId
+from holdfast.platform.secret import Secrets, generate
 from holdfast.platform.settings import Settings
 
 ZONE = "Europe/Berlin"
@@ -200,4 +201,6 @@ async def _sell(
 
 
 def _office(database: Database, settings: Settings) -> Office:
-    return Office(database, Broadcast(database), Cache(), settings)
+    # Nothing that is sold here has a buyer, so any secret will do where there is none.
+    secrets = Secrets(settings.secret_key or generate())
+    return Office(database, Broadcast(database), Cache(), settings, secrets)

@@ -12,7 +12,7 @@ import re
 import secrets as random
 from collections import OrderedDict
 from hashlib import blake2b, sha256
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -173,9 +173,8 @@ def open_challenger(settings: Settings, secrets: Secrets) -> Challenger | None:
 
             door = Door(settings.redis_url)
         return Work(settings, secrets, door)
-    module, _, name = settings.challenge.partition(":")
     try:
-        hook = getattr(import_module(module), name)
+        hook = resolve_name(settings.challenge)
     except (ImportError, AttributeError) as error:
         raise BadSetting(f"HOLDFAST_CHALLENGE: {settings.challenge} cannot be imported: {error}.") from None
     challenger: Challenger = hook(settings)
