@@ -181,6 +181,7 @@ async def test_a_claim_that_is_stored_first_is_decided_first(
             1,
             "EUR",
             100,
+            None,
         )
         second = asyncio.create_task(_queue(engines[1], show_id, ClaimRequest(seats=["1"])))
 

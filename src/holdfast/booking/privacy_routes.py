@@ -14,6 +14,7 @@ from holdfast.platform import clock
 from holdfast.platform.db import Transaction
 from holdfast.platform.http import Answer, Call, Routes, Timestamp
 from holdfast.platform.ids import new_id
+from holdfast.tickets import Changed
 
 routes = Routes("privacy")
 
@@ -26,11 +27,22 @@ class PersonRequest(msgspec.Struct, forbid_unknown_fields=True):
     email: Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
 
 
+class GivenTicketJson(msgspec.Struct):
+    """A ticket of somebody else's booking that the address was given."""
+
+    show_id: UUID
+    booking_id: UUID
+    number: int
+    holder: str | None
+    state: str
+
+
 class PersonExportJson(msgspec.Struct):
     """Everything that the organizer holds of an address."""
 
     exported_at: Timestamp
     bookings: list[BookingJson]
+    tickets: list[GivenTicketJson]
 
 
 class PersonErasureJson(msgspec.Struct):
@@ -43,6 +55,11 @@ class RetentionJson(msgspec.Struct, forbid_unknown_fields=True):
     """How many days after a show began whoever bought is forgotten; null: never."""
 
     retention_days: Annotated[int, Meta(ge=7, le=36_500)] | None
+
+
+def given_json(given: Changed) -> GivenTicketJson:
+    """What the export says of one of them."""
+    return GivenTicketJson(given.show_id, given.booking_id, given.number, given.holder, given.state)
 
 
 @routes.get("/v1/privacy/retention", who=Staff("privacy.write"), answers={200: RetentionJson})
@@ -85,14 +102,16 @@ async def set_retention(call: Call[RetentionJson]) -> RetentionJson:
 async def export_person(call: Call[PersonRequest]) -> Answer:
     """Export a person.
 
-    Every booking and every waiting claim of this address with your organizer. It reads all of your bookings, and takes
-    a second per million of them.
+    Every booking and every waiting claim of this address with your organizer, and every ticket that it was given. It reads all of your bookings, which
+    takes seconds per million.
     """
     engine, organizer_id = call.state, call.caller.organizer_id
     found = await booking.told_of_person(call.db, engine.secrets, organizer_id, call.body.email)
     views = engine.office.views
     export = PersonExportJson(
-        clock.rfc3339(clock.now()), [booking_json(each, await views.get(each.show_id)) for each in found]
+        clock.rfc3339(clock.now()),
+        [booking_json(each, await views.get(each.show_id)) for each in found],
+        [given_json(each) for each in await booking.tickets_given(call.db, call.body.email)],
     )
     async with call.db.transaction() as tx:
         await accounts.audit(
