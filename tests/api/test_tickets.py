@@ -438,6 +438,58 @@ async def test_lost_tickets_are_found_by_letter(
     assert (await theirs.call("GET", "/tickets/2", secret)).json()["state"] == "valid"
 
 
+async def test_whoever_was_given_a_ticket_is_told_and_erased(
+    buy: Any, engine: Engine, owner: httpx.AsyncClient, worked: Any
+) -> None:
+    mine, ended = await buy(), await buy()
+    await mine.give(1, name="Ada Lovelace", email="ada@example.org")
+    await ended.give(2, name="Bob", email="bob@example.org")
+    told = (await owner.post("/v1/privacy/export", json={"email": "ADA@example.org"})).json()["tickets"]
+    assert told == [
+        {
+            "show_id": mine.booking["show_id"],
+            "booking_id": mine.booking["id"],
+            "number": 1,
+            "holder": "Ada Lovelace",
+            "state": "valid",
+        }
+    ]
+    async with signed_in(engine, "owner", await another_house(engine)) as stranger:
+        other = await stranger.post("/v1/privacy/export", json={"email": "ada@example.org"})
+        assert other.json()["tickets"] == []
+        assert (
+            await stranger.post("/v1/privacy/erase", json={"email": "ada@example.org"})
+        ).status_code == 202
+    await worked(booking.ERASE)
+    assert await _names(engine) == {("Ada Lovelace", "ada@example.org"), ("Bob", "bob@example.org")}
+    assert (await owner.post("/v1/privacy/erase", json={"email": "ada@example.org"})).status_code == 202
+    # With the buyer go the names that the buyer put on tickets.
+    await ended.call("POST", "/cancel")
+    await mine.call("POST", "/cancel")
+    assert (await owner.post("/v1/privacy/erase", json={"email": "guest@example.org"})).status_code == 202
+    await worked(booking.ERASE)
+    assert await _names(engine) == {(None, None)}
+
+
+async def test_names_on_tickets_are_forgotten_with_the_buyers_of_their_show(
+    buy: Any, engine: Engine, owner: httpx.AsyncClient
+) -> None:
+    mine = await buy()
+    await mine.give(1, name="Ada Lovelace", email="ada@example.org")
+    await mine.call("PATCH", "/tickets/2", json={"holder": "Bob"})
+    await owner.put("/v1/privacy/retention", json={"retention_days": 7})
+    await owner.patch(
+        f"/v1/shows/{mine.booking['show_id']}", json={"start_time": "2020-01-01T20:00:00+01:00"}
+    )
+    assert await booking.forget_due(engine.office) == 1
+    assert await _names(engine) == {(None, None)}
+
+
+async def _names(engine: Engine) -> set[tuple[str | None, str | None]]:
+    rows = await engine.db.rows("select holder, email from tickets")
+    return {(row["holder"], row["email"]) for row in rows}
+
+
 @pytest.fixture
 def worked(engine: Engine) -> Any:
     """Runs the worker until no job of a kind is left."""

@@ -71,6 +71,7 @@ from holdfast.booking.privacy import (
     erase,
     erase_person,
     forget_due,
+    tickets_given,
     told_of_customer,
     told_of_person,
 )
@@ -188,6 +189,7 @@ __all__ = [
     "search_bookings",
     "starts_in_words",
     "sweep",
+    "tickets_given",
     "told_of_customer",
     "told_of_person",
     "write_history",

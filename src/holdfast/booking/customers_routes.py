@@ -10,6 +10,7 @@ import msgspec
 from holdfast import accounts, booking
 from holdfast.accounts import CUSTOMER, Account, CustomerNotFound
 from holdfast.booking import OwnBooking, StillBooked
+from holdfast.booking.privacy_routes import GivenTicketJson, given_json
 from holdfast.booking.routes import BookingJson, booking_json
 from holdfast.platform import clock
 from holdfast.platform.http import Answer, Call, Routes, Timestamp
@@ -60,6 +61,7 @@ class CustomerExportJson(msgspec.Struct):
     exported_at: Timestamp
     account: ExportedAccountJson
     bookings: list[BookingJson]
+    tickets: list[GivenTicketJson]
 
 
 class ErasureJson(msgspec.Struct):
@@ -100,6 +102,7 @@ async def export_customer(call: Call[None]) -> Answer:
         exported_at=clock.rfc3339(clock.now()),
         account=ExportedAccountJson(account.customer_id, account.email, clock.rfc3339(account.created_at)),
         bookings=[booking_json(each, await views.get(each.show_id)) for each in found],
+        tickets=[given_json(each) for each in await booking.tickets_given(call.db, account.email)],
     )
     return Answer(200, export, _NO_STORE)
 

@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from typing import Any
 from uuid import UUID
 
+from holdfast import tickets
 from holdfast.accounts import Account
 from holdfast.booking.customers import bookings_of_customer
 from holdfast.booking.lifecycle import Booking, booking_from
@@ -58,6 +59,11 @@ async def told_of_person(
         found += map(queued_from, await db.rows(sql.queued_of_person, shows, email, most))
         after = shows[-1]
     return found[:TOLD_MAX]
+
+
+async def tickets_given(db: Database, email: str) -> list[tickets.Changed]:
+    """Tickets that this address was given, as far as the caller of the database may see, at most TOLD_MAX."""
+    return await tickets.given_to(db, email.strip(), TOLD_MAX)
 
 
 async def told_of_customer(db: Database, secrets: Secrets, account: Account) -> list[Booking]:
@@ -121,11 +127,15 @@ async def _erase_in_show(
         async with db.transaction() as tx:
             rows = await tx.rows(sql.erase_bookings, show_id, digests, email, customer_id, PIECE)
             if rows:
+                # The names that a buyer put on tickets are of the same people or of their friends.
+                await tickets.forget(tx, show_id, bookings=[row["booking_id"] for row in rows])
                 # Answers kept for retries name whoever they were given to.
                 await once.forget(tx, [str(row["booking_id"]) for row in rows])
         erased += len(rows)
         if len(rows) < PIECE:
             break
+    async with db.transaction() as tx:
+        await tickets.forget(tx, show_id, email=email)
     if erased:
         async with db.transaction() as tx:
             await tx.row(heads.lock_head, show_id)
@@ -153,5 +163,6 @@ async def _forget_show(db: Database, show_id: ShowId) -> None:
     async with db.transaction() as tx:
         await tx.row(heads.lock_head, show_id)
         await tx.execute(sql.forget_buyers, show_id)
+        await tickets.forget(tx, show_id)
         await tx.execute(sql.show_forgotten, show_id)
     log.info("buyers forgotten", show_id=str(show_id))
