@@ -14,6 +14,7 @@ import msgspec
 from holdfast import accounts
 from holdfast.app import ROUTES, api_document
 from holdfast.platform import (
+    edge,  # noqa: F401 -- its refusals stand before every route
     migrate,
     outbound,  # noqa: F401 -- its refusals stand in the list, though no route raises them yet
     settings,
@@ -101,10 +102,10 @@ def _permissions() -> str:
     for title, kinds, by_permission in _OPEN_TO:
         lines += ["", f"## {title}", ""]
         for route in (route for served in ROUTES for route in served.all if route.listed):
-            permission = getattr(route.who, "permission", None)
-            if route.who.name in kinds and (permission is not None) == by_permission:
+            asked = getattr(route.who, "permission", None)
+            if route.who.name in kinds and (asked is not None) == by_permission:
                 name = f"- `{route.method} {route.template}`"
-                lines.append(f"{name}: `{permission}`" if by_permission else name)
+                lines.append(f"{name}: `{asked}`" if by_permission else name)
     return "\n".join(lines) + "\n"
 
 
