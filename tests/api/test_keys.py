@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from holdfast import accounts
-from holdfast.accounts import INSTALLATION, Keys, prune_keys
+from holdfast.accounts import INSTALLATION, Keys, Principal, prune_keys
 from holdfast.accounts import keys as keys_
 from holdfast.accounts.tokens import VERIFIED_SECONDS
 from holdfast.engine import Engine
@@ -217,15 +217,13 @@ async def test_nobody_hands_on_what_they_do_not_have(engine: Engine, owner: http
         assert refused["errors"][0]["pointer"] == "/scopes/1", scope
     # Only owners make keys, and owners have every permission: the check is for the day when that changes.
     house = await engine.db.value("select organizer_id from organizers")
-    creator = keys_.Principal(
-        None, house, None, key_id=new_id(), scopes=frozenset({"keys.write", "shows.write"})
-    )
+    creator = Principal(None, house, None, key_id=new_id(), scopes=frozenset({"keys.write", "shows.write"}))
     async with engine.db.transaction() as tx:
         with pytest.raises(keys_.ScopeNotHeld, match=r"bookings\.read"):
             await keys_.create_key(tx, creator, name="Till", scopes=["shows.write", "bookings.read"])
         key, _ = await keys_.create_key(tx, creator, name="Till", scopes=["shows.write"])
         assert key.created_by == f"key:{creator.key_id}"
-        narrow = keys_.Principal(None, house, None, key_id=new_id(), scopes=frozenset({"keys.write"}))
+        narrow = Principal(None, house, None, key_id=new_id(), scopes=frozenset({"keys.write"}))
         with pytest.raises(keys_.ScopeNotHeld, match=r"shows\.write"):
             await keys_.rotate_key(tx, engine.keys, narrow, key.key_id, 0)
 
@@ -245,7 +243,7 @@ async def test_scopes_in_the_table_that_no_key_may_have_are_not_believed(
     made = await make(owner)
     await engine.db.execute("update api_keys set scopes = scopes || '{keys.write,jobs.read,everything}'")
     principal = await Reader(engine).keys.principal(made["key"], "192.0.2.1")
-    assert principal.scopes == {"venues.read"}
+    assert principal.scopes == frozenset({"venues.read"})
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import httpx
 import pytest
 
 from holdfast import accounts
-from holdfast.accounts import Principal, organizers
+from holdfast.accounts import Principal, Role, organizers
 from holdfast.engine import Engine
 from holdfast.platform import jobs
 from holdfast.platform.ids import OrganizerId, PersonId, new_id
@@ -170,7 +170,7 @@ async def test_every_process_hears_who_is_suspended(
     async with open_another() as second:
 
         async def shut_out_everywhere() -> bool:
-            return {other} == engine.access.suspended == second.access.suspended
+            return all(access.suspended == {other} for access in (engine.access, second.access))
 
         await admin.patch(f"/v1/organizers/{other}", json={"suspended": True})
         await eventually(shut_out_everywhere, tries=100)
@@ -249,8 +249,10 @@ async def test_an_owner_edits_the_rules_of_their_own_organizer(
 
 
 async def test_everybody_who_works_here_may_read_the_rules(engine: Engine) -> None:
-    for role in ("manager", "box_office", "door", "viewer"):
-        async with signed_in(engine, role) as client:  # type: ignore[arg-type]
+    for role in get_args(Role):
+        if role == "owner":
+            continue
+        async with signed_in(engine, role) as client:
             assert (await own(client))["name"] == "Test House"
             assert (await client.patch("/v1/organizer", json={"name": "Mine"})).status_code == 403
 

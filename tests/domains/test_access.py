@@ -22,6 +22,7 @@ from holdfast.accounts import (
 from holdfast.accounts.access import GRANTABLE, KEY_LENGTH, OrganizerSuspended
 from holdfast.platform.errors import Forbidden, NotFound, Refusal, Unauthenticated
 from holdfast.platform.ids import OrganizerId, PersonId, new_id
+from holdfast.platform.routing import Who
 from holdfast.platform.secret import Secrets
 
 pytestmark = pytest.mark.anyio
@@ -258,7 +259,7 @@ async def test_of_a_token_and_a_cookie_the_token_counts(access: Access, readers:
 
 async def test_nobody_of_a_suspended_organizer_gets_in(access: Access) -> None:
     access.suspended = frozenset({HOUSE})
-    ways = [
+    ways: list[dict[str, Any]] = [
         {"authorization": bearing(access)},
         {"authorization": b"Bearer " + KEY.encode()},
         {"cookie": b"holdfast=session"},
@@ -273,4 +274,4 @@ async def test_nobody_of_a_suspended_organizer_gets_in(access: Access) -> None:
 
 async def test_a_kind_of_route_that_nobody_knows_is_a_fault_and_no_way_in(access: Access) -> None:
     with pytest.raises(AssertionError, match="nobody has said"):
-        await asked(access, accounts.access.Who("everybody"), authorization=bearing(access))
+        await asked(access, Who("everybody"), authorization=bearing(access))
