@@ -100,6 +100,13 @@ async def test_sign_in_and_ask_who_i_am(client: httpx.AsyncClient) -> None:
     assert set(said["permissions"]) == own
 
 
+async def test_a_password_is_asked_of_nobody_who_has_none(engine: Engine, client: httpx.AsyncClient) -> None:
+    """Who came by another provider has no password here, until a letter lets them choose one."""
+    await engine.db.execute("update people set password_hash = null")
+    answer = await token(client)
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad_credentials")
+
+
 async def test_who_looks_after_the_installation_is_told_so(engine: Engine, client: httpx.AsyncClient) -> None:
     await engine.db.execute("update people set admin = true")
     given = (await token(client)).json()

@@ -19,7 +19,7 @@ from joserfc.jwk import RSAKey
 from holdfast.accounts import Oidc, oidc
 from holdfast.app import make_app
 from holdfast.engine import Engine
-from holdfast.platform.settings import Settings
+from holdfast.platform.settings import BadSetting, Settings
 from tests.conftest import OWNER
 
 pytestmark = pytest.mark.anyio
@@ -366,6 +366,14 @@ async def test_without_a_provider_there_is_no_such_way(engine: Engine) -> None:
         for path in ("start", "callback?code=1&state=2"):
             answer = await client.get(f"/v1/auth/oidc/{path}")
             assert (answer.status_code, answer.json()["code"]) == (404, "oidc_off")
+
+
+async def test_half_a_provider_is_a_bad_setting(engine: Engine) -> None:
+    for half in ({"oidc_issuer": ISSUER}, {"oidc_client_id": "holdfast"}):
+        settings = msgspec.structs.replace(engine.settings, **half)
+        with pytest.raises(BadSetting, match="HOLDFAST_OIDC_ISSUER"):
+            async with oidc.opened_oidc(settings, engine.secrets):
+                pass
 
 
 # Who that is here

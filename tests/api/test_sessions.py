@@ -145,6 +145,33 @@ async def test_a_cookie_lets_only_our_own_pages_change_something(
         assert (await client.get("/v1/auth/me", headers=headers)).status_code == 200, "reading is no harm"
 
 
+async def test_a_site_that_the_operator_lets_call_with_credentials_may(
+    engine: Engine, open_another: Callable[..., Any]
+) -> None:
+    sites = "https://console.example.org, https://other.example.org"
+    async with (
+        open_another(cors_origins=sites, public_url="http://localhost:9000") as trusting,
+        browser(trusting) as client,
+    ):
+        await sign_in(client)
+        for origin, status in (
+            ("https://console.example.org", 204),
+            ("http://localhost:9000", 204),
+            ("https://evil.example.org", 403),
+            ("http://console.example.org", 403),
+        ):
+            headers = {"Origin": origin, "Sec-Fetch-Site": "same-site"}
+            assert (await client.delete("/v1/auth/sessions", headers=headers)).status_code == status, origin
+
+
+async def test_signing_out_twice_is_no_fault(engine: Engine) -> None:
+    async with browser(engine) as client:
+        await sign_in(client)
+        assert await status(client) == 200
+        await engine.db.execute("update sessions set ended_at = clock_timestamp() - interval '1 day'")
+        assert (await client.delete("/v1/auth/session")).status_code == 204
+
+
 async def test_a_token_needs_no_origin_for_no_browser_sends_it_unasked(engine: Engine) -> None:
     async with browser(engine) as client:
         token = (await tokens(client))["access_token"]

@@ -28,7 +28,7 @@ from holdfast.platform import telemetry
 from holdfast.platform.db import no_transaction_is_open
 from holdfast.platform.errors import Busy, NotFound, Refusal
 from holdfast.platform.secret import Secrets, Unsealable
-from holdfast.platform.settings import Settings
+from holdfast.platform.settings import BadSetting, Settings
 
 PURPOSE = "oidc"
 CALLBACK_PATH = "/v1/auth/oidc/callback"
@@ -129,7 +129,16 @@ class _Claims(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def opened_oidc(settings: Settings, secrets: Secrets) -> AsyncIterator["Oidc"]:
-    """The provider that the settings name, if any, with a client of its own until the end of the block."""
+    """The provider that the settings name, if any, with a client of its own until the end of the block.
+
+    Raises BadSetting for half a provider.
+    """
+    if (settings.oidc_issuer is None) != (settings.oidc_client_id is None):
+        raise BadSetting("HOLDFAST_OIDC_ISSUER and HOLDFAST_OIDC_CLIENT_ID need each other.")
+    if settings.oidc_issuer is None:
+        # A client costs a tenth of a second, which most installations need not pay.
+        yield Oidc(settings, secrets, None)
+        return
     async with httpx.AsyncClient(timeout=ANSWER_SECONDS, follow_redirects=False) as client:
         yield Oidc(settings, secrets, client)
 
@@ -141,7 +150,7 @@ class Oidc:
         self,
         settings: Settings,
         secrets: Secrets,
-        client: httpx.AsyncClient,
+        client: httpx.AsyncClient | None,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -158,7 +167,7 @@ class Oidc:
     @property
     def is_on(self) -> bool:
         """Whether there is a provider."""
-        return self.issuer is not None and self._client_id != ""
+        return self._client is not None and self.issuer is not None
 
     async def depart(self) -> Departure:
         """Where to send a browser that wants to sign in. Raises OidcOff, and Busy when the provider does not answer."""
@@ -295,6 +304,7 @@ class Oidc:
         return self._keys[0]
 
     async def _asked(self, method: str, url: str, wanted: type[T], **what: Any) -> T:
+        assert self._client is not None
         try:
             answer = await self._client.request(method, url, timeout=ANSWER_SECONDS, **what)
         except httpx.HTTPError as error:

@@ -4,6 +4,7 @@
 their organizers, is done on the reception's database, which sees all of it.
 """
 
+from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -180,7 +181,8 @@ async def end_session(call: Call[None]) -> None:
     reception = reception_of(call)
     async with reception.db.transaction() as tx:
         if principal.session_id is not None:
-            await reception.end(tx, principal, principal.session_id)
+            with suppress(SessionNotFound):
+                await reception.end(tx, principal, principal.session_id)
     call.add_header("set-cookie", sessions_of(call).clear_cookie())
 
 

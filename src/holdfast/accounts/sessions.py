@@ -244,6 +244,9 @@ class Sessions:
         self._token_seconds = settings.token_seconds
         self._tokens = tokens
         self._known: dict[bytes, tuple[Principal, float]] = {}
+        # Sites that the operator lets call with credentials, and where people find us, whatever a proxy makes of the Host.
+        names = [settings.address, *settings.cors_origins.split(",")]
+        self._origins = {name.strip().lower().encode() for name in names if name.strip()}
         self.cookie_name = SECURE_COOKIE if is_secure(settings) else PLAIN_COOKIE
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if is_secure(settings) else "")
 
@@ -312,13 +315,13 @@ class Sessions:
         """
         site = headers.get(b"sec-fetch-site")
         origin = headers.get(b"origin")
-        if site is not None:
-            fine = site == b"same-origin"
-        elif origin is not None:
-            # The host that the browser asked: no page can make it send another.
-            fine = origin.partition(b"://")[2] == headers.get(b"host", b"-")
-        else:
+        if site == b"same-origin" or origin in self._origins:
+            return
+        if site is None and origin is None:
             fine = not strict
+        else:
+            # The host that the browser asked: no page can make it send another.
+            fine = site is None and origin is not None and origin.partition(b"://")[2] == headers.get(b"host")
         if not fine:
             raise CrossSite
 
