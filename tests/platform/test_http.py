@@ -1095,7 +1095,7 @@ async def test_the_document_says_what_the_server_does() -> None:
     assert body["additionalProperties"] is False
     assert (body["properties"]["quantity"]["minimum"], body["properties"]["quantity"]["maximum"]) == (1, 100)
     assert made["components"]["schemas"]["Area"]["additionalProperties"] is False
-    assert set(operation["responses"]) == {"201", "400", "408", "413", "415", "503"}
+    assert set(operation["responses"]) == {"201", "400", "408", "413", "415", "429", "503"}
     examples = operation["responses"]["400"]["content"]["application/problem+json"]["examples"]
     assert set(examples) == {"invalid", "unknown_field"}
     assert "Retry-After" in operation["responses"]["503"]["headers"]
