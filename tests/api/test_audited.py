@@ -1,0 +1,177 @@
+"""Every route by which staff change something leaves one entry in the audit. The routes are walked as the app has them."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from PIL import Image
+
+from holdfast import accounts
+from holdfast.accounts import ANYONE
+from holdfast.app import ROUTES
+from holdfast.engine import Engine
+from holdfast.platform.db import Database
+from holdfast.platform.ids import new_id
+from holdfast.platform.settings import Settings
+from tests.conftest import client_of
+
+pytestmark = pytest.mark.anyio
+
+VENUE = {"name": "Globe", "timezone": "Europe/London"}
+LAYOUT = {"name": "Pit", "areas": [{"name": "Yard", "kind": "standing", "capacity": 10}]}
+SHOW = {"name": "Hamlet", "start_time": "2030-12-24T20:00:00Z", "total_seats": 10}
+SERIES = {"template": "repeat", "show": SHOW, "start_times": ["2030-12-25T20:00:00Z", "2030-12-26T20:00:00Z"]}
+GUEST = {"email": "guest@example.org"}
+# Not by staff, or of nobody's but their own: the tests of each say what is written of it.
+ELSEWHERE = {
+    "POST /v1/customers/me/erase",
+    "DELETE /v1/auth/session",
+    "DELETE /v1/auth/sessions",
+    "DELETE /v1/auth/sessions/{session_id}",
+    "POST /v1/auth/password",
+}
+
+
+@dataclass
+class Walk:
+    """Asks one route after the other, and looks each time at what was written."""
+
+    client: httpx.AsyncClient
+    db: Database
+    asked: set[str]
+    wrong: list[str]
+
+    async def ask(self, route: str, expected: str | None, /, body: Any = None, **ids: str) -> dict[str, Any]:
+        """What the route answered; `expected` is the action of the one entry that it leaves, if any."""
+        self.asked.add(route)
+        method, _, path = route.partition(" ")
+        before = await self._actions()
+        content = {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        answer = await self.client.request(method, path.format(**ids), **content)
+        left = (await self._actions())[len(before) :]
+        if not answer.is_success or left != ([] if expected is None else [expected]):
+            self.wrong.append(f"{route}: {answer.status_code} {answer.text[:200]}, entries {left}")
+        return answer.json() if answer.is_success and answer.content else {}
+
+    async def _actions(self) -> list[str]:
+        return [row["action"] for row in await self.db.rows("select action from audit order by entry_id")]
+
+
+def _picture() -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(made, "PNG")
+    return made.getvalue()
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """With the seeds' routes for staff alone."""
+    return msgspec.structs.replace(settings, seed_routes="staff")
+
+
+async def test_every_change_by_staff_leaves_one_entry(engine: Engine, db: Database) -> None:
+    member = await accounts.first_owner(db)
+    assert member is not None
+    admin = msgspec.structs.replace(member.principal, admin=True)
+    async with client_of(engine, Authorization=f"Bearer {engine.access.tokens.issue(admin).text}") as owner:
+        walk = Walk(owner, db, set(), [])
+        for part in (_catalog, _bookings, _people, _installation, _seeds):
+            await part(walk)
+    assert not walk.wrong, "\n".join(walk.wrong)
+    changing = {
+        f"{route.method} {route.template}"
+        for routes in ROUTES
+        for route in routes.all
+        if route.method != "GET" and route.who is not ANYONE
+    }
+    assert changing - walk.asked - ELSEWHERE == set(), "ask these routes, too"
+
+
+async def _catalog(walk: Walk) -> None:
+    ask = walk.ask
+    show = (await ask("POST /v1/shows", "show.created", SHOW))["id"]
+    await ask("PATCH /v1/shows/{show_id}", "show.edited", {"status": "paused"}, show_id=show)
+    await ask("POST /v1/series", "series.created", SERIES)
+    venue = (await ask("POST /v1/venues", "venue.created", VENUE))["id"]
+    await ask("PUT /v1/venues/{venue_id}", "venue.edited", VENUE, venue_id=venue)
+    layout = (await ask("POST /v1/venues/{venue_id}/layouts", "layout.created", LAYOUT, venue_id=venue))["id"]
+    await ask("PUT /v1/layouts/{layout_id}", "layout.revised", LAYOUT, layout_id=layout)
+    await ask("PUT /v1/shows/{show_id}/picture", "picture.set", _picture(), show_id=show)
+    await ask("DELETE /v1/shows/{show_id}/picture", "picture.deleted", show_id=show)
+    await ask("PUT /v1/organizer/logo", "picture.set", _picture())
+    await ask("DELETE /v1/organizer/logo", "picture.deleted")
+
+
+async def _bookings(walk: Walk) -> None:
+    ask = walk.ask
+    show = (await ask("POST /v1/shows", "show.created", SHOW))["id"]
+    # A claim is what the engine is for, and leaves none.
+    claim = {"seats": ["1"], "customer": {**GUEST, "name": "Guest"}}
+    made = (await ask("POST /v1/shows/{show_id}/bookings", None, claim, show_id=show))["id"]
+    of = {"show_id": show, "booking_id": made}
+    booking = "/v1/shows/{show_id}/bookings/{booking_id}"
+    await ask(f"POST {booking}/extend", "booking.extended", **of)
+    await ask(f"POST {booking}/confirm", "booking.confirmed", **of)
+    ticket = {**of, "number": "1"}
+    await ask(f"PATCH {booking}/tickets/{{number}}", "ticket.renamed", {"holder": "Ada Example"}, **ticket)
+    given = {"name": "Ada Example", "email": "ada@example.org"}
+    await ask(f"POST {booking}/tickets/{{number}}/transfer", "ticket.transferred", given, **ticket)
+    await ask(f"POST {booking}/cancel", "booking.cancelled", **of)
+    # What is done already is done no second time.
+    await ask(f"POST {booking}/cancel", None, **of)
+    kept = {"seats": ["2"], "reason": "House"}
+    block = (await ask("POST /v1/shows/{show_id}/blocks", "block.created", kept, show_id=show))["id"]
+    await ask("DELETE /v1/shows/{show_id}/blocks/{block_id}", "block.released", show_id=show, block_id=block)
+    await ask("PUT /v1/privacy/retention", "organizer.retention", {"retention_days": 365})
+    await ask("POST /v1/privacy/export", "person.exported", GUEST)
+    await ask("POST /v1/privacy/erase", "person.erased", GUEST)
+
+
+async def _people(walk: Walk) -> None:
+    ask = walk.ask
+    member, house = new_id(), await accounts.first_owner(walk.db)
+    assert house is not None
+    await walk.db.execute("insert into people (person_id, email, password_hash) values ($1, 'm@example.org', '')", member)  # fmt: skip
+    await walk.db.execute("insert into members (organizer_id, person_id, role) values ($1, $2, 'viewer')", house.organizer_id, member)  # fmt: skip
+    await ask("PATCH /v1/members/{person_id}", "member.role_changed", {"role": "door"}, person_id=str(member))
+    await ask("DELETE /v1/members/{person_id}", "member.removed", person_id=str(member))
+    invited = {"email": "door@example.org", "role": "door"}
+    invitation = (await ask("POST /v1/invitations", "member.invited", invited))["id"]
+    await ask("DELETE /v1/invitations/{invitation_id}", "member.uninvited", invitation_id=invitation)
+    key = (await ask("POST /v1/keys", "key.created", {"name": "Till", "scopes": ["blocks.write"]}))["id"]
+    await ask("POST /v1/keys/{key_id}/rotate", "key.rotated", {"overlap_seconds": 60}, key_id=key)
+    await ask("DELETE /v1/keys/{key_id}", "key.revoked", key_id=key)
+    await ask("PATCH /v1/organizer", "organizer.edited", {"second_factor_required": False})
+
+
+async def _installation(walk: Walk) -> None:
+    ask = walk.ask
+    made = await ask("POST /v1/organizers", "organizer.created", {"name": "Opera", "owner_email": "o@example.org"})  # fmt: skip
+    organizer = {"organizer_id": made.get("id", "")}
+    await ask("PATCH /v1/organizers/{organizer_id}", "organizer.suspended", {"suspended": True}, **organizer)
+    for route, action in (
+        ("POST /v1/jobs/dead/{job_id}/replay", "job.replayed"),
+        ("DELETE /v1/jobs/dead/{job_id}", "job.discarded"),
+    ):
+        job = new_id()
+        await walk.db.execute(
+            "insert into dead_letters (job_id, kind, payload, attempts, last_error, created_at)"
+            " values ($1, 'follow:x', '{}', 1, 'x', now())", job
+        )  # fmt: skip
+        await ask(route, action, job_id=str(job))
+
+
+async def _seeds(walk: Walk) -> None:
+    ask = walk.ask
+    wanted = {"name": "Avengers", "start_time": "2030-03-25T18:00:00Z", "total_seats": 10}
+    first, second = [
+        (await ask(route, "show.created", wanted))["show"]["id"]
+        for route in ("POST /admin/show", "POST /api/admin/shows")
+    ]
+    await ask("POST /book", None, {"show_id": first, "seat_count": 1})
+    claim = {"show_id": second, "user_email": "guest@example.org", "seat_numbers": [5]}
+    made = (await ask("POST /api/bookings", None, claim))["booking_id"]
+    await ask("POST /api/bookings/{booking_id}/confirm", "booking.confirmed", booking_id=made)
