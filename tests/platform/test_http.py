@@ -1115,7 +1115,7 @@ async def test_the_document_says_what_the_server_does() -> None:
     assert {parameter["name"] for parameter in once["parameters"]} == {IDEMPOTENCY_KEY.name}
     assert "422" in once["responses"]
     assert set(made["paths"]["/seed/{show_id}"]["post"]["responses"]) == {
-        "200", "400", "404", "408", "413", "415", "503",
+        "200", "400", "404", "408", "413", "415", "429", "503",
     }  # fmt: skip
 
 
