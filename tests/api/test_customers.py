@@ -328,3 +328,15 @@ async def test_links_that_have_passed_are_forgotten(engine: Engine, client: http
     assert await accounts.prune_links(engine.db) == 0
     await engine.db.execute("update magic_links set expires_at = now()")
     assert await accounts.prune_links(engine.db) == 1
+
+
+async def test_a_link_under_a_secret_that_was_dropped_is_no_good(
+    engine: Engine, client: httpx.AsyncClient, open_another: Callable[..., Any]
+) -> None:
+    link = await link_to(engine, client, GRACE)
+    async with (
+        open_another(secret_key="another secret of more than thirty letters") as other,
+        client_of(other) as there,
+    ):
+        answer = await there.post("/v1/customers/session", json={"token": link})
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad_link")

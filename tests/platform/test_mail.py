@@ -465,3 +465,12 @@ async def test_what_staff_do_may_write_a_letter_and_read_none(db: Database, secr
     for statement in ("select from letters", "delete from letters", "update letters set sealed = ''"):
         with pytest.raises(Exception, match="permission denied"):
             await tenant.execute(statement)
+
+
+async def test_a_letter_under_a_secret_that_was_dropped_is_a_dead_letter(
+    db: Database, settings: Settings, secrets: Secrets, tmp_path: Path
+) -> None:
+    letter_id = await posted(db, secrets)
+    mailer = Mailer(msgspec.structs.replace(settings, mail_folder=str(tmp_path)), Secrets(NEW))
+    with pytest.raises(Discard, match="a secret that is not held"):
+        await mailer.send(job_of(letter_id), db)

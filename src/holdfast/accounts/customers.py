@@ -15,7 +15,7 @@ from holdfast.platform import mail
 from holdfast.platform.db import Database, Transaction, load_queries
 from holdfast.platform.errors import NotFound, Unauthenticated
 from holdfast.platform.ids import CustomerId, OrganizerId, new_id
-from holdfast.platform.secret import Secrets
+from holdfast.platform.secret import Secrets, Unsealable
 
 LINK_SECONDS = 1800
 LINK_BYTES = 32
@@ -84,7 +84,10 @@ async def sign_in_by_link(tx: Transaction, secrets: Secrets, token: str) -> Acco
     sealed = await tx.value(sql.use_link, token_hash)
     if sealed is None:
         raise BadLink
-    email = secrets.unseal("magic link", sealed, token_hash).decode()
+    try:
+        email = secrets.unseal("magic link", sealed, token_hash).decode()
+    except Unsealable:
+        raise BadLink from None  # Sent under a secret that was dropped within the half hour.
     digests = _digests(secrets, email)
     if (found := await tx.row(sql.customer_by_address, digests)) is None:
         customer_id = new_id()

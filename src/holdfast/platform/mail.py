@@ -28,7 +28,7 @@ from holdfast.platform.db import Database, Transaction, load_queries, no_transac
 from holdfast.platform.errors import Invalid
 from holdfast.platform.ids import new_id
 from holdfast.platform.jobs import Job
-from holdfast.platform.secret import Secrets
+from holdfast.platform.secret import Secrets, Unsealable
 from holdfast.platform.settings import BadSetting, Settings
 
 SEND = "mail.send"
@@ -164,7 +164,10 @@ class Mailer:
         if self._hand_over is None:
             self._warn()
             raise jobs.Later(NO_WAY_SECONDS)
-        letter = _unsealed(self._secrets, letter_id, row["sealed"])
+        try:
+            letter = _unsealed(self._secrets, letter_id, row["sealed"])
+        except Unsealable as error:
+            raise jobs.Discard(f"The letter cannot be read: {error}.") from None
         message = self._message(letter_id, letter, format_datetime(row["created_at"]))
         assert no_transaction_is_open()
         await self._hand_over(letter_id, letter, message)
