@@ -103,6 +103,26 @@ async def test_a_hold_has_no_tickets_and_gets_them_with_its_confirmation(
     assert [each["state"] for each in await mine.tickets()] == ["valid"]
 
 
+async def test_a_queued_claim_has_tickets_once_it_had_its_turn(
+    client: httpx.AsyncClient, engine: Engine, a_show: Any
+) -> None:
+    show = await a_show()
+    queued = await client.post(
+        f"/v1/shows/{show['id']}/bookings",
+        json={"seats": ["3", "4"], "confirm": True},
+        headers={"Prefer": "respond-async"},
+    )
+    assert queued.status_code == 202, queued.text
+    mine = Bought(client, queued.json())
+    refused = await mine.call("GET", "/tickets")
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_sold_yet")
+    assert await booking.decide_queued(engine.office) == 1
+    assert [(each["seat"], each["state"]) for each in await mine.tickets()] == [
+        ("3", "valid"),
+        ("4", "valid"),
+    ]
+
+
 @pytest.mark.parametrize("strategy", ["row_lock", "optimistic"])
 async def test_tickets_are_there_whatever_the_strategy(strategy: str, a_show: Any, open_another: Any) -> None:
     show = ShowId(UUID((await a_show())["id"]))
