@@ -1,6 +1,9 @@
 """Migrations and the processes around them: what takes its time, and what old code may live with."""
 
 import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -9,10 +12,11 @@ import pytest
 
 from holdfast.engine import Engine
 from holdfast.platform import migrate
-from holdfast.platform.db import Database, open_database
+from holdfast.platform.db import APP, Database, open_database
+from holdfast.platform.embedded import Server
 from holdfast.platform.errors import Busy
-from holdfast.platform.settings import Settings
-from tests.conftest import client_of
+from holdfast.platform.settings import BadSetting, Settings
+from tests.conftest import FAST, client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -85,3 +89,85 @@ async def test_a_database_that_takes_no_writes_just_now_is_busy(db: Database, se
             await standby.execute("create table never (id int)")
     finally:
         await standby.close()
+
+
+# The roles of migration 0006, which belong to the whole server and not to one database
+
+
+@pytest.fixture
+async def bare_server() -> AsyncIterator[Server]:
+    """A server of one's own, on which nothing was ever migrated."""
+    folder = Path(tempfile.mkdtemp(prefix="holdfast-tests-"))
+    folder.chmod(0o755)  # noqa: ASYNC240 -- nobody else is waiting
+    try:
+        with Server(folder / "data", settings=FAST) as running:
+            # Whoever connects is taken at their word.
+            (folder / "data" / "postgres" / "pg_hba.conf").write_text("local all all trust\n")
+            database = await open_database(Settings(database_url=running.dsn))
+            await database.value("select pg_reload_conf()")
+            await database.close()
+            yield running
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _opened(dsn: str, database: str, user: str | None = None, role: str | None = None) -> Database:
+    url = dsn.replace("postgresql:///holdfast?", f"postgresql:///{database}?")
+    if user is not None:
+        url += f"&user={user}"
+    return await open_database(Settings(database_url=url), role)
+
+
+async def test_the_roles_are_made_once_by_whoever_may(bare_server: Server) -> None:
+    dsn = bare_server.dsn
+    admin = await _opened(dsn, "holdfast")
+    opened = [admin]
+
+    async def using(database: str, user: str | None = None, role: str | None = None) -> Database:
+        opened.append(await _opened(dsn, database, user, role))
+        return opened[-1]
+
+    try:
+        # A process that starts before anything was migrated is busy until it was.
+        await _made(admin, "first_house")
+        early = await using("first_house", role=APP)
+        with pytest.raises(Busy, match="holdfast migrate"):
+            await early.value("select 1")
+
+        # Who may make no roles is told what to have done.
+        await admin.execute("create role keeper login; create role maker login createrole")
+        await _made(admin, "second_house", owner="keeper")
+        keeper = await using("second_house", "keeper")
+        with pytest.raises(migrate.MigrationError, match="create role holdfast_app nologin") as told:
+            await migrate.migrate(keeper)
+        assert "grant holdfast_app, holdfast_tenant to keeper" in str(told.value)
+
+        # Several databases at once, by a user who may make roles and is no superuser.
+        houses = [f"house_{n}" for n in range(4)]
+        for house in houses:
+            await _made(admin, house, owner="maker")
+        await asyncio.gather(*[migrate.migrate(await using(house, "maker")) for house in houses])
+        for house in houses:
+            assert await (await using(house, "maker", APP)).value("select count(*) from shows") == 0
+        await migrate.migrate(await using("first_house"))
+        assert await early.value("select current_user") == APP
+
+        # Now the first has what it asked for, and may act as the roles.
+        with pytest.raises(migrate.MigrationError):
+            await migrate.migrate(keeper)
+        await admin.execute("grant holdfast_app, holdfast_tenant to keeper")
+        await migrate.migrate(keeper)
+        acting = await using("second_house", "keeper", APP)
+        assert await acting.value("select count(*) from shows") == 0
+
+        # Who may not act as them hears so when a process starts.
+        await admin.execute("create role stranger login")
+        with pytest.raises(BadSetting, match="permission denied to set role"):
+            await using("second_house", "stranger", APP)
+    finally:
+        for each in opened:
+            await each.close()
+
+
+async def _made(admin: Database, name: str, owner: str = "default") -> None:
+    await admin.execute(f"create database {name} owner {owner}")

@@ -14,14 +14,19 @@ declare
 begin
   foreach v_wanted in array array['holdfast_app', 'holdfast_tenant'] loop
     begin
-      if not exists (select from pg_roles where rolname = v_wanted) then
-        execute format('create role %I nologin', v_wanted);
-      end if;
-      if not pg_has_role(current_user, v_wanted, v_able) then
-        execute format('grant %I to current_user', v_wanted);
-      end if;
+      begin
+        if not exists (select from pg_roles where rolname = v_wanted) then
+          execute format('create role %I nologin', v_wanted);
+        end if;
+      exception when duplicate_object or unique_violation then null;
+      end;
+      begin
+        if not pg_has_role(current_user, v_wanted, v_able) then
+          execute format('grant %I to current_user', v_wanted);
+        end if;
+      exception when unique_violation then null;
+      end;
     exception
-      when duplicate_object or unique_violation then null;
       when insufficient_privilege then
         raise insufficient_privilege using message = format(
           'The user %1$I may not make the roles that Holdfast acts in. An administrator of the server runs once: '
