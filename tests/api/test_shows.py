@@ -33,7 +33,7 @@ FLOOR = {"name": "Floor", "kind": "standing", "capacity": 500}
 HAMLET: dict[str, Any] = {
     "name": "Hamlet", "start_time": "2030-12-24T20:00:00+01:00", "timezone": "Europe/Berlin", "currency": "EUR",
     "hold_seconds": 120, "hold_seconds_max": 900, "max_places_per_booking": 10, "sale_opens_at": None,
-    "sale_closes_at": None, "status": "on_sale", "orphans": "allow",
+    "sale_closes_at": None, "status": "on_sale", "orphans": "allow", "transfers": "allow",
     "areas": [STALLS, FLOOR],
     "tiers": [
         {"name": "Adult", "area": "Stalls", "amount": 4500},
@@ -169,6 +169,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_places_per_buyer": 0}, "/max_places_per_buyer"),
     ({"status": "paused"}, "/status"),
     ({"orphans": "perhaps"}, "/orphans"),
+    ({"transfers": "perhaps"}, "/transfers"),
     ({"sale_opens_at": "2030-01-02T00:00:00Z", "sale_closes_at": "2030-01-02T00:00:00Z"}, "/sale_closes_at"),
     ({"sale_opens_at": "2999-12-31"}, "/sale_opens_at"),
     ({"areas": [STALLS, STALLS]}, "/areas/1/name"),

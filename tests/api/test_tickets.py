@@ -347,6 +347,18 @@ async def test_no_ticket_is_given_away_once_the_show_has_begun_or_was_cancelled(
     assert (refused.status_code, refused.json()["reason"]) == (409, "show_cancelled")
 
 
+async def test_an_organizer_may_keep_tickets_with_their_buyers(
+    buy: Any, a_show: Any, owner: httpx.AsyncClient
+) -> None:
+    mine = await buy(await a_show(transfers="refuse"), seats=["1", "2"])
+    refused = await mine.give(1)
+    assert (refused.status_code, refused.json()["reason"]) == (409, "refused_by_organizer")
+    assert (await owner.post(f"{mine.url}/tickets/1/transfer", json={"name": "Ada"})).status_code == 200
+    edited = await owner.patch(f"/v1/shows/{mine.booking['show_id']}", json={"transfers": "allow"})
+    assert edited.json()["transfers"] == "allow"
+    assert (await mine.give(2)).status_code == 200
+
+
 async def test_another_name_is_put_on_a_ticket(buy: Any) -> None:
     mine = await buy()
     code = (await mine.tickets())[0]["code"]

@@ -91,6 +91,7 @@ class ShowJson(msgspec.Struct):
     sale_opens_at: Timestamp | None
     sale_closes_at: Timestamp | None
     orphans: str
+    transfers: str
     organizer_id: UUID
     venue_id: UUID | None
     layout_id: UUID | None
@@ -334,6 +335,7 @@ def _show_json(
         sale_opens_at=clock.rfc3339(show.sale_opens_at) if show.sale_opens_at else None,
         sale_closes_at=clock.rfc3339(show.sale_closes_at) if show.sale_closes_at else None,
         orphans=show.orphans,
+        transfers=show.transfers,
         organizer_id=show.organizer_id,
         venue_id=show.venue_id,
         layout_id=show.layout_id,

@@ -240,7 +240,7 @@ async def transfer_ticket(call: Call[TransferSpec]) -> Answer:
     if (given.serial, given.holder, given.email) != (seen.serial + 1, name, email):
         if not seen.is_theirs:
             raise NotTransferable(reason="transferred")
-        _refuse_by_show(seen)
+        _refuse_by_show(seen, staff=call.caller.principal is not None)
         async with call.db.transaction() as tx:
             given = await tickets.transfer(tx, seen.sale, seen.ticket, name, email)
             await _note(call, tx, "ticket.transferred", seen.ticket, given, seen.sale)
@@ -379,7 +379,9 @@ async def _pdf(call: Call[Any], seen: list[_Seen]) -> Answer:
     return Answer(200, made, (*PRIVATE, _named(f"{name}.pdf")), PDF.encode())
 
 
-def _refuse_by_show(seen: _Seen) -> None:
+def _refuse_by_show(seen: _Seen, *, staff: bool) -> None:
+    if seen.view.show.transfers == "refuse" and not staff:
+        raise NotTransferable(reason="refused_by_organizer")
     if seen.view.show.status == "cancelled":
         raise NotTransferable(reason="show_cancelled")
     if seen.booking.read_at >= seen.view.show.start_time:

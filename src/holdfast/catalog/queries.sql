@@ -1,8 +1,8 @@
 -- name: insert_show
 insert into shows (show_id, organizer_id, venue_id, layout_id, layout_version, name, start_time, timezone, status, currency,
                    hold_seconds, hold_seconds_max, max_places_per_booking, max_places_per_buyer, sale_opens_at,
-                   sale_closes_at, orphans, focus_x, focus_y)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+                   sale_closes_at, orphans, transfers, focus_x, focus_y)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 returning version, created_at, updated_at;
 
 -- name: insert_areas
@@ -60,7 +60,7 @@ select area, row_number, label, first_seat, numbers, xs, ys from seat_rows where
 -- Every edit counts the version up, which is also the version of the terms that claims are made under.
 update shows set name = $2, start_time = $3, timezone = $4, status = $5, hold_seconds = $6, hold_seconds_max = $7,
        max_places_per_booking = $8, max_places_per_buyer = $9, sale_opens_at = $10, sale_closes_at = $11, orphans = $12,
-       version = version + 1, updated_at = clock_timestamp()
+       transfers = $13, version = version + 1, updated_at = clock_timestamp()
  where show_id = $1
 returning version, updated_at;
 

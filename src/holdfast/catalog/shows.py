@@ -49,6 +49,7 @@ class CapacityFixed(Conflict):
 
 Status = Literal["draft", "scheduled", "on_sale", "paused", "closed", "cancelled", "postponed"]
 Orphans = Literal["allow", "refuse"]
+Transfers = Literal["allow", "refuse"]
 
 # From each status to those that an edit may set. A scheduled show sells by itself from `sale_opens_at` on.
 STEPS: dict[str, frozenset[str]] = {
@@ -102,6 +103,7 @@ class ShowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     sale_closes_at: Moment | None = None
     status: Literal["draft", "scheduled", "on_sale"] = "on_sale"
     orphans: Orphans = "allow"
+    transfers: Transfers = "allow"
 
 
 class AreaEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -135,6 +137,7 @@ class ShowEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     sale_opens_at: Moment | None | UnsetType = UNSET
     sale_closes_at: Moment | None | UnsetType = UNSET
     orphans: Orphans | UnsetType = UNSET
+    transfers: Transfers | UnsetType = UNSET
     areas: Annotated[list[AreaEdit], Meta(max_length=200)] = []
     tiers: Annotated[list[TierEdit], Meta(max_length=TIERS_MAX)] = []
 
@@ -170,6 +173,7 @@ class Show:
     sale_opens_at: datetime | None
     sale_closes_at: datetime | None
     orphans: str
+    transfers: str
     focus_x: float
     focus_y: float
     version: int
@@ -225,6 +229,7 @@ async def create_show(
         sale_opens_at=_moment(spec.sale_opens_at, "/sale_opens_at"),
         sale_closes_at=_moment(spec.sale_closes_at, "/sale_closes_at"),
         orphans=spec.orphans,
+        transfers=spec.transfers,
         focus_x=plan.focal[0],
         focus_y=plan.focal[1],
         version=1,
@@ -237,7 +242,7 @@ async def create_show(
         sql.insert_show, show.show_id, organizer_id, show.venue_id, show.layout_id, show.layout_version, show.name,
         show.start_time, show.timezone, show.status, show.currency, show.hold_seconds, show.hold_seconds_max,
         show.max_places_per_booking, show.max_places_per_buyer, show.sale_opens_at, show.sale_closes_at, show.orphans,
-        show.focus_x, show.focus_y,
+        show.transfers, show.focus_x, show.focus_y,
     )  # fmt: skip
     assert written is not None
     areas = plan.to_areas()
@@ -320,7 +325,7 @@ async def edit_show(
     row = await tx.row(
         sql.update_show, show.show_id, changed.name, changed.start_time, changed.timezone, changed.status,
         changed.hold_seconds, changed.hold_seconds_max, changed.max_places_per_booking, changed.max_places_per_buyer,
-        changed.sale_opens_at, changed.sale_closes_at, changed.orphans,
+        changed.sale_opens_at, changed.sale_closes_at, changed.orphans, changed.transfers,
     )  # fmt: skip
     assert row is not None
     resized = [area for number, area in areas.items() if area[3] != before[number][3]]

@@ -2,6 +2,9 @@
 -- stands here for each ticket of which something else is to be said, so that a sale writes nothing (docs/decisions/0014).
 -- owner: tickets
 
+-- Whether buyers may give their tickets to somebody else.
+alter table shows add column transfers text not null default 'allow' check (transfers in ('allow', 'refuse'));
+
 -- `number` is the place in its booking, counted from 1; it never changes. `serial` counts how often the ticket was issued
 -- anew: codes with a smaller one are dead. No foreign key, as everywhere in the family of a show.
 create table tickets (

@@ -405,6 +405,7 @@ CREATE TABLE public.shows (
     version integer DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    transfers text DEFAULT 'allow'::text NOT NULL,
     CONSTRAINT shows_check CHECK (((hold_seconds_max >= hold_seconds) AND (hold_seconds_max <= 86400))),
     CONSTRAINT shows_check1 CHECK ((sale_opens_at < sale_closes_at)),
     CONSTRAINT shows_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
@@ -413,7 +414,8 @@ CREATE TABLE public.shows (
     CONSTRAINT shows_max_places_per_buyer_check CHECK (((max_places_per_buyer >= 1) AND (max_places_per_buyer <= 1000000))),
     CONSTRAINT shows_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255))),
     CONSTRAINT shows_orphans_check CHECK ((orphans = ANY (ARRAY['allow'::text, 'refuse'::text]))),
-    CONSTRAINT shows_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'scheduled'::text, 'on_sale'::text, 'paused'::text, 'closed'::text, 'cancelled'::text, 'postponed'::text])))
+    CONSTRAINT shows_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'scheduled'::text, 'on_sale'::text, 'paused'::text, 'closed'::text, 'cancelled'::text, 'postponed'::text]))),
+    CONSTRAINT shows_transfers_check CHECK ((transfers = ANY (ARRAY['allow'::text, 'refuse'::text])))
 );
 
 CREATE TABLE public.stock (

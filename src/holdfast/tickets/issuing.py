@@ -34,7 +34,7 @@ class TicketNotFound(NotFound):
 
 
 class NotTransferable(Conflict):
-    """`reason` is show_began, show_cancelled, suspended, void, transferred or too_often."""
+    """`reason` is refused_by_organizer, show_began, show_cancelled, suspended, void, transferred or too_often."""
 
     code = "not_transferable"
     title = "This ticket cannot be given to somebody else."
