@@ -3,16 +3,19 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any
 from uuid import UUID
 
 import icalendar
 import pytest
+import typst
+from PIL import Image, ImageChops
 
 from holdfast import facts, tickets
 from holdfast.platform.db import Database
 from holdfast.platform.ids import BookingId, OrganizerId, ShowId, new_id
-from holdfast.tickets import Entry, NotTransferable, Sale, TicketNotFound, TicketVoid
+from holdfast.tickets import Entry, NotTransferable, Sale, TicketNotFound, TicketVoid, pages
 
 pytestmark = pytest.mark.anyio
 
@@ -278,6 +281,21 @@ def test_no_name_adds_a_line_to_a_calendar() -> None:
     )
     lines = made.decode().replace("\r\n ", "").split("\r\n")
     assert [line for line in lines if line.startswith(("ATTACH", "STATUS"))] == ["STATUS:CONFIRMED"]
+
+
+@pytest.mark.parametrize(("plain", "accented"), [("Zon", "Žon"), ("Angstrom", "Ångstrom")])
+def test_no_accent_is_cut_off(plain: str, accented: str) -> None:
+    """On the page, every text has edges at which it is cut; what is left of a cut accent is at most grey."""
+    compiler = typst.Compiler(str(pages.TEMPLATE), root=pages.TEMPLATE.parent)
+
+    def printed(word: str) -> Image.Image:
+        page = tickets.Page(word, "Today", word, word, word, word, word, word, "R-1", 1, 1, "A" * 165)
+        png = compiler.compile(format="png", sys_inputs={**pages.inputs([page]), "title": ""}, ppi=72)
+        assert isinstance(png, bytes)
+        return Image.open(BytesIO(png)).convert("L")
+
+    difference = ImageChops.difference(printed(plain), printed(accented))
+    assert sum(difference.histogram()[150:]) > 0
 
 
 def an_entry(**changes: Any) -> Entry:

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from icalendar import Calendar, Event
-
 PRODUCT = "-//Holdfast//Tickets//EN"
 # The rules of the zone are told for so long before and after the show.
 RULES_AROUND = timedelta(days=400)
@@ -41,6 +39,9 @@ def ics(entry: Entry) -> bytes:
 
     It has no end, because shows have none: RFC 5545, section 3.6.1, lets it end when it starts.
     """
+    # Imported when it is needed: it takes longer than all the rest of tickets.
+    from icalendar import Calendar, Event
+
     calendar = Calendar()
     calendar.add("prodid", PRODUCT)
     calendar.add("version", "2.0")

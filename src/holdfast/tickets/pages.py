@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import typst
 
 from holdfast.platform.errors import Busy
 from holdfast.tickets import pictures
+
+if TYPE_CHECKING:
+    import typst
 
 PAGES_MAX = 100
 # Documents that wait for the thread; a page takes some 15 ms, so nobody waits for more than seconds.
@@ -66,15 +69,20 @@ class Printer:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     @cached_property
-    def _compiler(self) -> typst.Compiler:
+    def _compiler(self) -> "typst.Compiler":
+        # Imported when there is something to print: most processes never have.
+        import typst
+
         # Its root is a folder of ours, and the page reads no file: the data cannot ask for one, for it is no markup.
         return typst.Compiler(str(TEMPLATE), root=TEMPLATE.parent, font_paths=self._fonts)
 
     def _made(self, pages: Sequence[Page]) -> bytes:
-        printed = [
-            {**msgspec.structs.asdict(page), "square": pictures.svg(page.code).decode()} for page in pages
-        ]
-        data = {"tickets": msgspec.json.encode(printed).decode(), "title": pages[0].show}
-        made = self._compiler.compile(format="pdf", sys_inputs=data)
+        made = self._compiler.compile(format="pdf", sys_inputs=inputs(pages))
         assert isinstance(made, bytes)
         return made
+
+
+def inputs(pages: Sequence[Page]) -> dict[str, str]:
+    """What the template is given: data, in which nothing can be markup."""
+    printed = [{**msgspec.structs.asdict(page), "square": pictures.svg(page.code).decode()} for page in pages]
+    return {"tickets": msgspec.json.encode(printed).decode(), "title": pages[0].show}

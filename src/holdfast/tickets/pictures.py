@@ -2,9 +2,10 @@
 
 from functools import lru_cache
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import segno
+if TYPE_CHECKING:
+    import segno
 
 # ISO/IEC 18004, 9.1: a white border of four squares, without which readers do not find the code.
 BORDER = 4
@@ -25,12 +26,15 @@ def png(code: str) -> bytes:
 
 
 @lru_cache(KEPT)
-def _square(code: str) -> segno.QRCode:
+def _square(code: str) -> "segno.QRCode":
+    # Imported when there is something to draw: it takes 12 MB, and most processes never have.
+    import segno
+
     # Level M and no better where there is room: 15 % may be unreadable, and the squares stay large.
     return segno.make_qr(code, error="m", boost_error=False)
 
 
-def _saved(square: segno.QRCode, **options: Any) -> bytes:
+def _saved(square: "segno.QRCode", **options: Any) -> bytes:
     out = BytesIO()
     # The white is drawn, for a page may be dark.
     square.save(out, border=BORDER, light="white", **options)
