@@ -9,7 +9,14 @@ from typing import Any
 import msgspec
 
 from holdfast import __version__, accounts, job_routes, web
-from holdfast.accounts import Principal, audit_routes, key_routes, organizer_routes, people_routes, session_routes
+from holdfast.accounts import (
+    Principal,
+    audit_routes,
+    key_routes,
+    organizer_routes,
+    people_routes,
+    session_routes,
+)
 from holdfast.accounts import customers_routes as account_customers_routes
 from holdfast.accounts import routes as account_routes
 from holdfast.booking import (

@@ -591,7 +591,9 @@ def test_up_serves_tls_and_says_so(authority: Authority, folder: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_api_serves_tls_by_its_environment(authority: Authority, folder: Path, database_url: str) -> None:
+async def test_api_serves_tls_by_its_environment(
+    authority: Authority, folder: Path, database_url: str
+) -> None:
     cert, key = authority.issue(folder)
     environ = environment(
         HOLDFAST_DATABASE_URL=database_url,

@@ -297,7 +297,9 @@ async def _show_answer(call: Call[Any], view: View, show: Show) -> Answer:
     picture = await catalog.picture_of(
         engine.db, engine.cache, show.organizer_id, show.show_id, engine.settings.show_seconds
     )
-    body = _show_json(show, view.plan, view.revision, view.left, counts, picture and picture.picture_id)
+    body = _show_json(
+        show, view.plan, view.revision, view.left, counts, picture.picture_id if picture else None
+    )
     return Answer(200, body, ((b"etag", etag(show.version)),))
 
 

@@ -90,7 +90,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
 
     # The database
-    pool_max: Annotated[int, Meta(ge=2, le=500, description="Connections per process; staff have a quarter as many on top.")] = 20
+    pool_max: Annotated[
+        int, Meta(ge=2, le=500, description="Connections per process; staff have a quarter as many on top.")
+    ] = 20
     connect_seconds: Annotated[
         float, Meta(gt=0, le=60, description="Time to connect, or to get a connection.")
     ] = 2.0
@@ -231,7 +233,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Printing
     fonts: Annotated[
         str | None,
-        Meta(description="Folder with fonts for tickets in scripts that neither Holdfast's nor the system's know."),
+        Meta(
+            description="Folder with fonts for tickets in scripts that neither Holdfast's nor the system's know."
+        ),
     ] = None
 
     # Calling out
