@@ -74,7 +74,12 @@ async def create_customer_link(call: Call[LinkRequest]) -> Answer:
 
 
 @routes.post(
-    "/v1/customers/session", who=ANYONE, body=LinkToken, answers={200: CustomerToken}, refusals=(BadLink,)
+    "/v1/customers/session",
+    who=ANYONE,
+    body=LinkToken,
+    answers={200: CustomerToken},
+    refusals=(BadLink,),
+    example={"token": "as-the-link-carries-it"},
 )
 async def create_customer_session(call: Call[LinkToken]) -> CustomerToken:
     """Sign in by a link.

@@ -102,6 +102,7 @@ async def read_organizer(call: Call[None]) -> OrganizerShownJson:
 @routes.patch(
     "/v1/organizers/{organizer_id}", who=Staff("organizers.write"), body=OrganizerEdit,
     answers={200: OrganizerShownJson}, refusals=(OwnOrganizer,),
+    example={"name": "Opera in the Park", "suspended": False},
 )  # fmt: skip
 async def edit_organizer(call: Call[OrganizerEdit]) -> OrganizerShownJson:
     """Rename an organizer, suspend it, or let it in again."""
@@ -125,7 +126,8 @@ async def read_own_organizer(call: Call[None]) -> OrganizerShownJson:
 
 
 @routes.patch(
-    "/v1/organizer", who=Staff("organizer.write"), body=OwnEdit, answers={200: OrganizerShownJson}
+    "/v1/organizer", who=Staff("organizer.write"), body=OwnEdit, answers={200: OrganizerShownJson},
+    example={"name": "Opera in the Park", "second_factor_required": True},
 )  # fmt: skip
 async def edit_own_organizer(call: Call[OwnEdit]) -> OrganizerShownJson:
     """Edit the organizer that you act for."""

@@ -120,6 +120,7 @@ async def list_members(call: Call[None]) -> MembersJson:
     body=RoleChange,
     answers={204: None},
     refusals=(LastOwner, RoleOutOfReach, CrossSite),
+    example={"role": "box_office"},
 )
 async def change_role(call: Call[RoleChange]) -> None:
     """Give a member another role.
@@ -245,6 +246,7 @@ async def withdraw_invitation(call: Call[None]) -> None:
     body=InvitationToken,
     answers={200: InvitedJson},
     refusals=(InvitationNotFound,),
+    example={"token": "as-the-link-carries-it"},
 )
 async def look_at_invitation(call: Call[InvitationToken]) -> InvitedJson:
     """See what an invitation leads to, before accepting it."""
@@ -258,6 +260,7 @@ async def look_at_invitation(call: Call[InvitationToken]) -> InvitedJson:
     body=Acceptance,
     answers={201: SignedIn},
     refusals=(InvitationNotFound, Conflict, CrossSite, *SIGN_IN_REFUSALS),
+    example={"token": "as-the-link-carries-it", "password": "a paper boat in the rain"},
 )
 async def accept_invitation(call: Call[Acceptance]) -> SignedIn:
     """Accept an invitation, and sign in to the console.

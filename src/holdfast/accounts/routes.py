@@ -145,6 +145,7 @@ async def create_token(call: Call[Credentials]) -> Token:
     body=RefreshToken,
     answers={200: Token},
     refusals=(RefreshRefused,),
+    example={"refresh_token": "as-the-answer-gave-it"},
 )
 async def refresh_token(call: Call[RefreshToken]) -> Token:
     """Get new tokens for a refresh token.
@@ -155,7 +156,13 @@ async def refresh_token(call: Call[RefreshToken]) -> Token:
     return _token(call, await reception_of(call).renew(call.body.refresh_token))
 
 
-@routes.post("/v1/auth/token/revoke", who=ANYONE, body=RefreshToken, answers={204: None})
+@routes.post(
+    "/v1/auth/token/revoke",
+    who=ANYONE,
+    body=RefreshToken,
+    answers={204: None},
+    example={"refresh_token": "as-the-answer-gave-it"},
+)
 async def revoke_token(call: Call[RefreshToken]) -> None:
     """End the session of a refresh token.
 

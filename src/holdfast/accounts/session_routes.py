@@ -154,6 +154,7 @@ async def audit_person(tx: Transaction, call: Call[Any], action: str, person_id:
     body=Credentials,
     answers={201: SignedIn},
     refusals=(*SIGN_IN_REFUSALS, CrossSite),
+    example={"email": "owner@example.org", "password": "correct horse battery"},
 )
 async def create_session(call: Call[Credentials]) -> SignedIn:
     """Sign in to the console.
@@ -235,6 +236,7 @@ async def end_other_sessions(call: Call[None]) -> None:
     body=PasswordChange,
     answers={204: None},
     refusals=(BadCredentials, RateLimited, CrossSite),
+    example={"old_password": "correct horse battery", "password": "a paper boat in the rain"},
 )
 async def change_password(call: Call[PasswordChange]) -> None:
     """Change my password.
@@ -267,6 +269,7 @@ async def change_password(call: Call[PasswordChange]) -> None:
     body=PasswordForgotten,
     answers={202: None},
     refusals=(RateLimited,),
+    example={"email": "owner@example.org"},
 )
 async def forget_password(call: Call[PasswordForgotten]) -> None:
     """Have a link sent that sets a new password.
@@ -285,6 +288,7 @@ async def forget_password(call: Call[PasswordForgotten]) -> None:
     body=PasswordReset,
     answers={204: None},
     refusals=(ResetNotFound, RateLimited),
+    example={"token": "as-the-link-carries-it", "password": "a paper boat in the rain"},
 )
 async def reset_password(call: Call[PasswordReset]) -> None:
     """Set a new password by the link of the letter.
@@ -307,6 +311,7 @@ async def reset_password(call: Call[PasswordReset]) -> None:
     body=Owner,
     answers={201: EnrolmentJson},
     refusals=(BadCredentials, SecondFactorExists, RateLimited),
+    example={"email": "owner@example.org", "password": "correct horse battery"},
 )
 async def create_second_factor(call: Call[Owner]) -> EnrolmentJson:
     """Make a second factor.
@@ -327,6 +332,7 @@ async def create_second_factor(call: Call[Owner]) -> EnrolmentJson:
     body=OwnerWithCode,
     answers={200: RecoveryCodes},
     refusals=(BadCredentials, BadCode, NoSecondFactor, RateLimited),
+    example={"email": "owner@example.org", "password": "correct horse battery", "code": "123456"},
 )
 async def confirm_second_factor(call: Call[OwnerWithCode]) -> RecoveryCodes:
     """Begin to use the second factor, by its first code."""
@@ -345,6 +351,7 @@ async def confirm_second_factor(call: Call[OwnerWithCode]) -> RecoveryCodes:
     body=OwnerWithCode,
     answers={204: None},
     refusals=(BadCredentials, SecondFactorNeeded, BadCode, NoSecondFactor, RateLimited),
+    example={"email": "owner@example.org", "password": "correct horse battery", "code": "123456"},
 )
 async def remove_second_factor(call: Call[OwnerWithCode]) -> None:
     """Sign in by password alone again."""

@@ -38,6 +38,15 @@ from holdfast.platform.pages import PageQuery, id_in, page_of
 # As for the show that is described seat by seat: 100,000 seats with a position each are some 3 MB.
 LAYOUT_BYTES_MAX = 32 * 1_048_576
 
+VENUE_EXAMPLE = {"name": "Globe", "timezone": "Europe/London", "address": "21 New Globe Walk, London"}
+LAYOUT_EXAMPLE = {
+    "name": "Thrust stage",
+    "areas": [
+        {"name": "Yard", "kind": "standing", "capacity": 700},
+        {"name": "Gallery", "kind": "seated", "rows": [{"label": "A", "seats": 40, "gap_after": [10, 30]}]},
+    ],
+}
+
 routes = Routes("venues", missing={"venue_id": VenueNotFound, "layout_id": LayoutNotFound})
 
 READ, WRITE = Staff("venues.read"), Staff("venues.write")
@@ -95,7 +104,7 @@ class LayoutQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 @routes.post(
     "/v1/venues", who=WRITE, body=VenueSpec, answers={201: VenueJson}, once=True,
-    example={"name": "Globe", "timezone": "Europe/London", "address": "21 New Globe Walk, London"},
+    example=VENUE_EXAMPLE,
 )  # fmt: skip
 async def create_venue(call: Call[VenueSpec], tx: Transaction) -> Answer:
     """Create a venue."""
@@ -126,7 +135,8 @@ async def read_venue(call: Call[None]) -> Answer:
 
 
 @routes.put(
-    "/v1/venues/{venue_id}", who=WRITE, body=VenueSpec, headers=(IF_MATCH,), answers={200: VenueJson}
+    "/v1/venues/{venue_id}", who=WRITE, body=VenueSpec, headers=(IF_MATCH,), answers={200: VenueJson},
+    example=VENUE_EXAMPLE,
 )  # fmt: skip
 async def edit_venue(call: Call[VenueSpec]) -> Answer:
     """Set all of a venue. Shows that were made before keep their time zone."""
@@ -143,13 +153,7 @@ async def edit_venue(call: Call[VenueSpec]) -> Answer:
 @routes.post(
     "/v1/venues/{venue_id}/layouts", who=WRITE, body=LayoutSpec, answers={201: LayoutJson}, once=True,
     body_bytes_max=LAYOUT_BYTES_MAX,
-    example={
-        "name": "Thrust stage",
-        "areas": [
-            {"name": "Yard", "kind": "standing", "capacity": 700},
-            {"name": "Gallery", "kind": "seated", "rows": [{"label": "A", "seats": 40, "gap_after": [10, 30]}]},
-        ],
-    },
+    example=LAYOUT_EXAMPLE,
 )  # fmt: skip
 async def create_layout(call: Call[LayoutSpec], tx: Transaction) -> Answer:
     """Create a layout of a venue, in version 1."""
@@ -184,7 +188,7 @@ async def read_layout(call: Call[None]) -> Answer:
 
 @routes.put(
     "/v1/layouts/{layout_id}", who=WRITE, body=LayoutSpec, headers=(IF_MATCH,), answers={200: LayoutJson},
-    body_bytes_max=LAYOUT_BYTES_MAX,
+    body_bytes_max=LAYOUT_BYTES_MAX, example=LAYOUT_EXAMPLE,
 )  # fmt: skip
 async def revise_layout(call: Call[LayoutSpec]) -> Answer:
     """Make the next version of a layout. Shows that were built from an older one keep theirs."""
