@@ -77,7 +77,12 @@ class Client:
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         lines = [f"{name}: {value}" for name, value in headers.items()]
-        head = [f"POST {path} HTTP/1.1", "Host: holdfast", "Content-Type: application/json", *lines]
+        head = [
+            f"POST {path} HTTP/1.1",
+            f"Host: 127.0.0.1:{self._port}",
+            "Content-Type: application/json",
+            *lines,
+        ]
         self._writer.write("\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body)
         await self._writer.drain()
         first, *rest = (await self._reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
@@ -278,7 +283,10 @@ async def gather_while(buyers: Buyers, happens: Callable[[], Any]) -> None:
     try:
         reached = asyncio.create_task(buyers.reach(BUYERS))
         await asyncio.wait([crowd, reached], return_when=asyncio.FIRST_COMPLETED)
-        assert not crowd.done(), "the crowd was too quick for what was to happen in its midst"
+        answers, wrong = buyers.ledger.answers, buyers.ledger.wrong[:3]
+        assert not crowd.done(), (
+            f"the crowd was too quick for what was to happen in its midst: {answers} {wrong}"
+        )
         await asyncio.to_thread(happens)
     finally:
         async with asyncio.timeout(100):

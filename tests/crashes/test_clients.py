@@ -26,7 +26,7 @@ def request(path: str, key: str, body: bytes, *headers: str) -> bytes:
     """A POST as it goes over the wire."""
     lines = [
         f"POST {path} HTTP/1.1",
-        "Host: holdfast",
+        "Host: localhost",
         "Content-Type: application/json",
         f"Idempotency-Key: {key}",
     ]
