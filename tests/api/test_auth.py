@@ -226,6 +226,43 @@ async def test_of_10000_tries_from_10000_addresses_thirty_are_looked_at_and_the_
     assert await tries(engine, ["203.0.113.9"], PASSWORD) == {"wrong": 0, "limited": 1, "in": 0}
 
 
+async def side_by_side(engine: Engine, addresses: list[str]) -> tuple[int, int]:
+    """How many of the tries that come at once were wrong, and how many were not looked at."""
+    ends = await asyncio.gather(*(tries(engine, [address]) for address in addresses))
+    return sum(end["wrong"] for end in ends), sum(end["limited"] for end in ends)
+
+
+async def test_side_by_side_no_more_tries_are_looked_at(engine: Engine, checked: list[str]) -> None:
+    assert await side_by_side(engine, ["198.51.100.1"] * 10_000) == (10, 9_990)
+    assert len(checked) == 10
+    looked_at = 0
+    # Whether the person has signed in from there is asked of the database, which serves so many at once and no more.
+    for block in range(100):
+        crowd = [f"10.{block}.{number}.1" for number in range(100)]
+        looked_at += (await side_by_side(engine, crowd))[0]
+    assert looked_at == 20, "thirty with those before"
+    assert len(checked) == 30
+
+
+async def test_codes_are_counted_side_by_side_too(client: httpx.AsyncClient) -> None:
+    await enrolled(client)
+    answers = await asyncio.gather(*(token(client, code=f"{number:06}") for number in range(40)))
+    codes = [answer.json()["code"] for answer in answers]
+    assert (codes.count("bad_code"), codes.count("rate_limited")) == (10, 30)
+
+
+async def test_from_a_network_that_is_known_a_crowd_has_no_more_tries_than_from_all_others(
+    engine: Engine, checked: list[str]
+) -> None:
+    home = "2001:db8:1::7"
+    assert (await tries(engine, [home], PASSWORD))["in"] == 1
+    checked.clear()
+    neighbours = [f"2001:db8:1:{number:x}::1" for number in range(1, 1_001)]
+    ends = await tries(engine, neighbours)
+    assert (ends["wrong"], ends["limited"]) == (60, 940)
+    assert len(checked) == 60
+
+
 async def test_many_accounts_from_one_address_are_counted_together(
     engine: Engine, checked: list[str]
 ) -> None:
@@ -431,6 +468,60 @@ async def test_a_changed_password_ends_the_other_sessions(
         return (await mine.get("/v1/auth/me", headers=headers)).status_code == 401
 
     await eventually(is_out)
+
+
+@pytest.fixture
+def during_the_check(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is done, once, between looking for the hash of a password and the end of its check."""
+    steps: list[Any] = []
+    match = passwords.Passwords.match
+
+    async def slow(self: passwords.Passwords, password: str, password_hash: str | None) -> bool:
+        matches = await match(self, password, password_hash)
+        if steps:
+            await steps.pop()()
+        return matches
+
+    monkeypatch.setattr(passwords.Passwords, "match", slow)
+    return steps
+
+
+async def test_a_sign_in_under_way_does_not_outlive_the_password(
+    engine: Engine, client: httpx.AsyncClient, during_the_check: list[Any]
+) -> None:
+    anew = passwords.hashed(BETTER)
+
+    async def change() -> None:
+        await engine.db.execute("update people set password_hash = $1", anew)
+
+    during_the_check.append(change)
+    answer = await token(client)
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad_credentials")
+    assert await engine.db.value("select count(*) from sessions") == 0
+
+
+async def test_of_two_changes_under_way_the_later_one_sees_that_it_is_late(
+    engine: Engine, mine: httpx.AsyncClient, during_the_check: list[Any]
+) -> None:
+    anew = passwords.hashed("what the owner chose by the link of a letter")
+
+    async def change() -> None:
+        await engine.db.execute("update people set password_hash = $1", anew)
+
+    during_the_check.append(change)
+    body = {"old_password": PASSWORD, "password": BETTER}
+    answer = await mine.post("/v1/auth/password", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad_credentials")
+    assert await engine.db.value("select password_hash from people") == anew
+
+
+async def test_of_those_who_sign_in_at_once_with_an_outdated_hash_all_get_in(
+    engine: Engine, client: httpx.AsyncClient
+) -> None:
+    outdated = PasswordHash((Argon2Hasher(2, 8, 1),)).hash(PASSWORD.encode())
+    await engine.db.execute("update people set password_hash = $1", outdated)
+    answers = await asyncio.gather(*(token(client) for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {200}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from holdfast.engine import Engine
 from holdfast.platform import jobs
 from holdfast.platform.ids import OrganizerId, PersonId, new_id
 from tests.api.people import another_house, signed_in
-from tests.conftest import client_of, eventually
+from tests.conftest import OWNER, client_of, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -161,6 +161,26 @@ async def test_nobody_of_a_suspended_organizer_gets_in_until_it_is_let_in_again(
             await look(engine)
             assert (await owner.get("/v1/venues")).status_code == 200
             assert (await machine.get("/v1/venues")).status_code == 200
+
+
+async def test_a_suspended_organizer_gives_nobody_a_token(engine: Engine, client: httpx.AsyncClient) -> None:
+    """Whoever verifies tokens by the published keys does not know who is suspended."""
+    credentials: dict[str, Any] = {"email": OWNER[0], "password": OWNER[1]}
+    before = (await client.post("/v1/auth/token", json=credentials)).json()["refresh_token"]
+    await engine.db.execute("update organizers set suspended_at = now()")
+    for path in ("/v1/auth/token", "/v1/auth/session"):
+        refused = await client.post(path, json=credentials)
+        assert (refused.status_code, refused.json()["code"]) == (403, "organizer_suspended")
+    refused = await client.post("/v1/auth/token/refresh", json={"refresh_token": before})
+    assert refused.status_code == 401
+
+    other = await another_house(engine)
+    await engine.db.execute("insert into members select $1, person_id, 'door' from people", other)
+    elsewhere = await client.post("/v1/auth/token", json=credentials)
+    assert engine.access.tokens.read(elsewhere.json()["access_token"]).organizer_id == other
+    await engine.db.execute("update organizers set suspended_at = null")
+    again = await client.post("/v1/auth/token/refresh", json={"refresh_token": before})
+    assert again.status_code == 200, "it goes on where it stopped"
 
 
 async def test_every_process_hears_who_is_suspended(

@@ -70,8 +70,8 @@ PERMISSIONS: dict[Permission, frozenset[Holder]] = {
     "keys.read": _RUNS_THE_SHOWS,
     "keys.write": _OWNS,
     "audit.read": _OWNS,
-    # Give buyers what is known of them, and forget them.
-    "privacy.write": _RUNS_THE_SHOWS,
+    # Give buyers what is known of them, and forget them, which nobody can take back.
+    "privacy.write": _OWNS,
     # The organizer's own name and rules.
     "organizer.write": _OWNS,
     "organizers.read": _LOOKS_AFTER_THE_INSTALLATION,

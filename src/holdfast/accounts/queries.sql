@@ -53,11 +53,20 @@ update people set password_hash = $2 where person_id = $1 and ($3::text is null 
 
 -- name: memberships
 -- The organizers of a person, the one that they joined first in front.
-select m.organizer_id, o.name as organizer_name, m.role, o.second_factor_required
+select m.organizer_id, o.name as organizer_name, o.suspended_at is not null as suspended
 from members m
 join organizers o on o.organizer_id = m.organizer_id
 where m.person_id = $1
 order by m.created_at, m.organizer_id;
+
+-- name: entering
+-- What a session goes by. Locks the member and the person, so that neither role nor password changes before it is made.
+select m.organizer_id, m.role, p.admin, p.password_hash, o.second_factor_required, o.suspended_at is not null as suspended
+from members m
+join people p on p.person_id = m.person_id
+join organizers o on o.organizer_id = m.organizer_id
+where m.organizer_id = $1 and m.person_id = $2
+for share of m, p;
 
 -- name: members_of
 -- Who works for an organizer, in the order of their addresses.

@@ -120,6 +120,7 @@ async def reset(tx: Transaction, secrets: Secrets, wanted: Reset, *, address: st
         wanted.person_id,
         email=wanted.email,
         password_hash=wanted.password_hash,
+        instead_of=None,
         keep=None,
         address=address,
     )
@@ -132,11 +133,16 @@ async def change(
     *,
     email: str,
     password_hash: str,
+    instead_of: str | None,
     keep: UUID | None,
     address: str,
-) -> None:
-    """Sets the password of a person who has proved the old one, and ends their sessions but the one to `keep`."""
-    await tx.execute(sql.set_password, person_id, password_hash, None)
+) -> bool:
+    """Sets the password of a person, and ends their sessions but the one to `keep`.
+
+    False, and nothing done, where the password is no longer the one with the hash `instead_of`; None: whatever it was.
+    """
+    if not await tx.execute(sql.set_password, person_id, password_hash, instead_of):
+        return False
     await tx.execute(sql.forget_password_resets, person_id)
     await sessions.end_all(tx, person_id, but=keep)
     await mail.post(
@@ -146,6 +152,7 @@ async def change(
         subject="Your password was changed",
         text=CHANGED.format(email=email, link=f"{address}/console/password"),
     )
+    return True
 
 
 async def prune_resets(db: Database) -> int:

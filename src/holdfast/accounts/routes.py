@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from holdfast.accounts.access import Permission, Staff, permissions_of
+from holdfast.accounts.access import OrganizerSuspended, Permission, Staff, permissions_of
 from holdfast.accounts.passwords import PASSWORD_LENGTH_MAX
 from holdfast.accounts.people import EMAIL_LENGTH_MAX, BadCredentials, member
 from holdfast.accounts.second_factor import CODE_LENGTH_MAX, BadCode, SecondFactorNeeded
@@ -24,6 +24,7 @@ SIGN_IN_REFUSALS = (
     SecondFactorNeeded,
     BadCode,
     NotAMember,
+    OrganizerSuspended,
     SecondFactorRequired,
     RateLimited,
 )

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from holdfast.accounts import recovery, second_factor, sessions
-from holdfast.accounts.access import Staff
+from holdfast.accounts.access import OrganizerSuspended, Staff
 from holdfast.accounts.audit import audit
 from holdfast.accounts.oidc import AWAY_SECONDS, OidcOff, OidcRefused
 from holdfast.accounts.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, fit
@@ -246,21 +246,22 @@ async def change_password(call: Call[PasswordChange]) -> None:
     principal: Principal = call.caller
     reception = reception_of(call)
     email = await reception.email_of(principal)
-    row = await reception.check_password(email, call.body.old_password, device_of(call))
+    known = await reception.check_password(email, call.body.old_password, device_of(call))
     fit(call.body.password, email=email)
     password_hash = await reception.access.passwords.hash(call.body.password)
-    person_id = PersonId(row["person_id"])
     async with reception.db.transaction() as tx:
-        await recovery.change(
+        if not await recovery.change(
             tx,
             reception.secrets,
-            person_id,
+            known.person_id,
             email=email,
             password_hash=password_hash,
+            instead_of=known.password_hash,
             keep=principal.session_id,
             address=reception.settings.address,
-        )
-        await audit_person(tx, call, "person.password_changed", person_id)
+        ):
+            raise BadCredentials
+        await audit_person(tx, call, "person.password_changed", known.person_id)
 
 
 @routes.post(
@@ -320,9 +321,9 @@ async def create_second_factor(call: Call[Owner]) -> EnrolmentJson:
     for a second factor before it lets anybody in.
     """
     reception = reception_of(call)
-    row = await reception.check_password(call.body.email, call.body.password, device_of(call))
+    known = await reception.check_password(call.body.email, call.body.password, device_of(call))
     async with reception.db.transaction() as tx:
-        made = await second_factor.enrol(tx, reception.secrets, PersonId(row["person_id"]), row["email"])
+        made = await second_factor.enrol(tx, reception.secrets, known.person_id, known.email)
     return EnrolmentJson(made.secret, made.uri)
 
 
@@ -337,11 +338,10 @@ async def create_second_factor(call: Call[Owner]) -> EnrolmentJson:
 async def confirm_second_factor(call: Call[OwnerWithCode]) -> RecoveryCodes:
     """Begin to use the second factor, by its first code."""
     reception = reception_of(call)
-    row = await reception.check_password(call.body.email, call.body.password, device_of(call))
-    person_id = PersonId(row["person_id"])
+    known = await reception.check_password(call.body.email, call.body.password, device_of(call))
     async with reception.db.transaction() as tx:
-        codes = await second_factor.confirm(tx, reception.secrets, person_id, call.body.code)
-        await audit_person(tx, call, "person.second_factor_added", person_id)
+        codes = await second_factor.confirm(tx, reception.secrets, known.person_id, call.body.code)
+        await audit_person(tx, call, "person.second_factor_added", known.person_id)
     return RecoveryCodes(codes)
 
 
@@ -378,7 +378,7 @@ async def start_oidc(call: Call[None]) -> Answer:
     who=ANYONE,
     query=None,
     answers={303: None},
-    refusals=(OidcOff, OidcRefused, NotAMember),
+    refusals=(OidcOff, OidcRefused, NotAMember, OrganizerSuspended),
 )
 async def finish_oidc(call: Call[None]) -> Answer:
     """Come back from the other provider.

@@ -221,7 +221,7 @@ async def live(db: Database, settings: Settings, person_id: PersonId) -> list[Se
 
 
 async def prune_sessions(db: Database, settings: Settings) -> int:
-    """Forgets sessions a day after their end, PRUNED_AT_ONCE in a transaction; says how many. Raises Busy."""
+    """Forgets sessions KEPT_SECONDS after their end, PRUNED_AT_ONCE in a transaction; says how many. Raises Busy."""
     pruned = 0
     while True:
         gone = await db.execute(sql.sessions_pruned, settings.token_seconds + KEPT_SECONDS, PRUNED_AT_ONCE)

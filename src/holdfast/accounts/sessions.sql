@@ -32,7 +32,7 @@ select s.session_id, s.person_id, s.organizer_id, s.secret_hashes, s.previous_ha
   coalesce(s.renewed_at > clock_timestamp() - $2 * interval '1 second', false) as just_renewed,
   s.ended_at is null and m.role is not null and s.expires_at > clock_timestamp()
     and s.used_at > clock_timestamp() - $3 * interval '1 second'
-    and (s.strong or not o.second_factor_required) as live
+    and (s.strong or not o.second_factor_required) and o.suspended_at is null as live
 from sessions s
 join organizers o on o.organizer_id = s.organizer_id
 join people p on p.person_id = s.person_id

@@ -2,26 +2,27 @@
 
 Who tries passwords is slowed down, and whoever's account it is must not be locked out by that. So failures are counted
 three times: by account and address together, tight; by address over all accounts; and by account over all addresses.
-When the last is used up, the account still opens from the networks where its person signed in lately, and nowhere else.
-A try that is refused costs no hash, and a success counts nothing.
+When the last is used up, the account still opens from the networks where its person signed in lately, each of which has
+as much again for itself, and nowhere else. A try that is refused costs no hash, and a success counts nothing.
 """
 
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 from holdfast.accounts import invitations, recovery, second_factor, sessions
-from holdfast.accounts.access import Access
+from holdfast.accounts.access import Access, OrganizerSuspended
 from holdfast.accounts.invitations import Invited
 from holdfast.accounts.oidc import Identity
 from holdfast.accounts.passwords import is_outdated
 from holdfast.accounts.people import BadCredentials, normal_email
 from holdfast.accounts.sessions import Device, Kind, Opened, SessionShown
 from holdfast.accounts.tokens import AccessToken, Principal
-from holdfast.platform.db import Database, Record, Transaction, load_queries
+from holdfast.platform.db import Database, Transaction, load_queries
 from holdfast.platform.errors import Forbidden, Unauthenticated
 from holdfast.platform.ids import OrganizerId, PersonId
-from holdfast.platform.limits import Limits, Profile, RateLimited, by_address
+from holdfast.platform.limits import Limits, RateLimited, by_address
 from holdfast.platform.secret import Secrets
 from holdfast.platform.settings import Settings
 
@@ -43,11 +44,21 @@ class SecondFactorRequired(Forbidden):
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Whose password was right, and its hash, by which one sees whether it has been changed since."""
+
+    person_id: PersonId
+    email: str
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
-    """Who somebody has proved to be; `strong`: by more than a password."""
+    """Who somebody has proved to be; `strong`: by more than a password. `password_hash` is of the one that was shown."""
 
     person_id: PersonId
     strong: bool
+    password_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ class Reception:
         """A session for the person with this address and password, in this organizer or the one they joined first.
 
         Raises BadCredentials, in the same time whether the address or the password is wrong; SecondFactorNeeded and
-        BadCode; NotAMember; Invalid for an address that cannot be one; RateLimited; Busy.
+        BadCode; NotAMember; SecondFactorRequired; OrganizerSuspended; Invalid for an address that cannot be one; RateLimited; Busy.
         """
         proof = await self.prove(email=email, password=password, code=code, device=device)
         async with self.db.transaction() as tx:
@@ -98,48 +109,48 @@ class Reception:
         *,
         organizer_id: OrganizerId | None = None,
     ) -> Opened:
-        """A session for whoever gave the proof. Raises NotAMember and SecondFactorRequired."""
-        person = await tx.row(sql.person, proof.person_id)
-        assert person is not None
-        for row in await tx.rows(sql.memberships, proof.person_id):
-            if organizer_id in (None, row["organizer_id"]):
-                break
-        else:
+        """A session for whoever gave the proof, in this organizer or the first that is not suspended.
+
+        Whatever would end the session waits for it, or it for that: the person is a member, and the password the one
+        that was shown, when the session is made. Raises BadCredentials where it is another by now, NotAMember,
+        OrganizerSuspended and SecondFactorRequired.
+        """
+        wanted = [
+            each
+            for each in await tx.rows(sql.memberships, proof.person_id)
+            if organizer_id in (None, each["organizer_id"])
+        ]
+        wanted.sort(key=lambda each: bool(each["suspended"]))
+        row = await tx.row(sql.entering, wanted[0]["organizer_id"], proof.person_id) if wanted else None
+        if row is None:
             raise NotAMember
+        if proof.password_hash not in (None, row["password_hash"]):
+            raise BadCredentials
+        if row["suspended"]:
+            raise OrganizerSuspended
         if row["second_factor_required"] and not proof.strong:
             raise SecondFactorRequired
         principal = Principal(
-            proof.person_id, OrganizerId(row["organizer_id"]), row["role"], admin=person["admin"]
+            proof.person_id, OrganizerId(row["organizer_id"]), row["role"], admin=row["admin"]
         )
         return await sessions.open_session(tx, self.settings, principal, kind, device, strong=proof.strong)
 
     async def prove(self, *, email: str, password: str, code: str | None, device: Device) -> Proof:
         """The person with this address and password and, where they have one, second factor. Raises as `sign_in`."""
         email = normal_email(email)
-        row = await self.check_password(email, password, device)
-        person_id = PersonId(row["person_id"])
-        try:
-            return Proof(person_id, await second_factor.prove(self.db, self.secrets, person_id, code))
-        except second_factor.BadCode:
-            await self._failed(email, device)
-            raise
+        async with self._counted(email, device):
+            known = await self._match(email, password)
+            strong = await second_factor.prove(self.db, self.secrets, known.person_id, code)
+        return Proof(known.person_id, strong, known.password_hash)
 
-    async def check_password(self, email: str, password: str, device: Device) -> Record:
+    async def check_password(self, email: str, password: str, device: Device) -> Known:
         """The person with this address and password, whom a second factor is not asked for.
 
         Hashes the password anew where it was hashed at lower costs. Raises BadCredentials, RateLimited, Busy.
         """
-        await self._admit(email, device)
-        row = await self.db.row(sql.person_by_email, email)
-        known = None if row is None else row["password_hash"]
-        if not await self.access.passwords.match(password, known):
-            await self._failed(email, device)
-            raise BadCredentials
-        assert row is not None and known is not None
-        if is_outdated(known):
-            anew = await self.access.passwords.hash(password)
-            await self.db.execute(sql.set_password, row["person_id"], anew, known)
-        return row
+        email = normal_email(email)
+        async with self._counted(email, device):
+            return await self._match(email, password)
 
     async def organizers(
         self, person_id: PersonId, tx: Transaction | None = None
@@ -212,30 +223,41 @@ class Reception:
         await self._limits.take("password_forgot", normal_email(email))
 
     async def count_guess(self, device: Device) -> None:
-        """Counts a token of a letter that was none. Raises RateLimited."""
+        """Counts a token of a letter, good or not. Raises RateLimited."""
         await self._limits.take("sign_in_address", by_address(device.address))
 
-    async def _admit(self, email: str, device: Device) -> None:
-        address = by_address(device.address)
-        await self._limits.check("sign_in_address", address)
-        await self._limits.check("sign_in_pair", f"{address} {email}")
-        try:
-            await self._limits.check("sign_in_account", email)
-        except RateLimited:
-            if not await sessions.signed_in_from(self.db, email, device):
-                raise
+    async def _match(self, email: str, password: str) -> Known:
+        row = await self.db.row(sql.person_by_email, email)
+        password_hash = None if row is None else row["password_hash"]
+        if not await self.access.passwords.match(password, password_hash):
+            raise BadCredentials
+        assert row is not None and password_hash is not None
+        if is_outdated(password_hash):
+            anew = await self.access.passwords.hash(password)
+            if not await self.db.execute(sql.set_password, row["person_id"], anew, password_hash):
+                # It was set by somebody else meanwhile, and is checked against what it is now.
+                return await self._match(email, password)
+            password_hash = anew
+        return Known(PersonId(row["person_id"]), row["email"], password_hash)
 
-    async def _failed(self, email: str, device: Device) -> None:
-        # Those that come side by side may overrun a limit, by as many as passwords are checked at once.
+    @asynccontextmanager
+    async def _counted(self, email: str, device: Device) -> AsyncIterator[None]:
+        # A try to get in, counted if it fails. Raises RateLimited.
+        failures = (BadCredentials, second_factor.BadCode)
         address = by_address(device.address)
-        counted: tuple[tuple[Profile, str], ...] = (
-            ("sign_in_address", address),
-            ("sign_in_pair", f"{address} {email}"),
-            ("sign_in_account", email),
-        )
-        for profile, who in counted:
-            with suppress(RateLimited):
-                await self._limits.take(profile, who)
+        trying = self._limits.trying
+        async with AsyncExitStack() as tried:
+            await tried.enter_async_context(trying("sign_in_address", address, *failures))
+            await tried.enter_async_context(trying("sign_in_pair", f"{address} {email}", *failures))
+            try:
+                await tried.enter_async_context(trying("sign_in_account", email, *failures))
+            except RateLimited:
+                if not await sessions.signed_in_from(self.db, email, device):
+                    raise
+                # A network may be a whole provider's, so what may be tried from it has an end, too.
+                network = f"{device.network} {email}"
+                await tried.enter_async_context(trying("sign_in_account", network, *failures))
+            yield
 
 
 async def prune_people(db: Database, settings: Settings) -> int:
