@@ -1,7 +1,6 @@
 """Limits over HTTP: who is counted as whom, what the answers say, and that nobody pays for another."""
 
 from collections.abc import AsyncIterator, Callable
-from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -28,8 +27,7 @@ UNCOUNTED = {"/healthz", "/readyz", "/metrics"}
 @pytest.fixture(autouse=True)
 def standing_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a test takes, nothing of a limit comes back meanwhile."""
-    ticks = count(1000, 1e-6)  # at the very same moment the rounding of sums would show
-    monkeypatch.setattr("throttled.utils.now_mono_f", lambda: next(ticks))
+    monkeypatch.setattr("holdfast.platform.clock.monotonic", lambda: 1000.0)
 
 
 @pytest.fixture
