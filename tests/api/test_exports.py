@@ -124,3 +124,24 @@ async def test_only_its_own_staff_who_may_read_bookings_get_it(
     async with signed_in(engine, "owner", await another_house(engine)) as stranger:
         refused = await stranger.get(path)
     assert (refused.status_code, refused.json()["code"]) == (404, "show_not_found")
+
+
+async def test_an_export_leaves_one_entry(
+    engine: Engine, owner: httpx.AsyncClient, client: httpx.AsyncClient, a_show: Show
+) -> None:
+    """Names and addresses leave the house with it, so who took them, and how many, must be found later."""
+    show = await a_show(areas=AREAS, tiers=TIERS)
+    for _ in range(3):
+        await book(client, show, quantity=1, area="Yard", confirm=True)
+    await book(client, show, quantity=1, area="Yard")
+    for query in ("", "?status=PENDING"):
+        read(await owner.get(f"/v1/shows/{show['id']}/bookings.csv{query}"))
+    async with signed_in(engine, "owner", await another_house(engine)) as stranger:
+        assert (await stranger.get(f"/v1/shows/{show['id']}/bookings.csv")).status_code == 404
+    entries = await engine.db.rows(
+        "select actor_kind, show_id::text, after from audit where action = 'bookings.exported' order by entry_id"
+    )
+    assert [tuple(entry) for entry in entries] == [
+        ("person", show["id"], {"bookings": 4, "status": None}),
+        ("person", show["id"], {"bookings": 1, "status": "PENDING"}),
+    ]

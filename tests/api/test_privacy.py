@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from holdfast import accounts, booking
+from holdfast import accounts, booking, tickets
 from holdfast import engine as engine_
 from holdfast.booking import privacy
 from holdfast.booking.mailbox import buyer_digest
@@ -111,7 +111,7 @@ async def test_a_person_is_told_everything_that_one_organizer_has(
     assert entry["action"] == "person.exported"
 
 
-@pytest.mark.parametrize("role", ["box_office", "door", "viewer"])
+@pytest.mark.parametrize("role", ["manager", "box_office", "door", "viewer"])
 async def test_who_may_not(engine: Engine, role: accounts.Role) -> None:
     async with signed_in(engine, role) as person:
         for path in ("export", "erase"):
@@ -213,6 +213,104 @@ async def test_an_erasure_survives_a_kill(
     async with working(engine):
         await done(engine)
     assert await traces(engine.db, GRACE, NAME) == []
+
+
+async def test_an_erasure_that_died_between_bookings_and_counts_is_finished(
+    engine: Engine,
+    client: httpx.AsyncClient,
+    owner: httpx.AsyncClient,
+    a_show: MakeShow,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    show = await a_show(max_places_per_buyer=5)
+    await booked(client, show, GRACE)
+    await past(engine, show)
+    assert (await erased(owner, GRACE)).status_code == 202
+    row = await engine.db.row("select * from jobs where kind = $1", booking.ERASE)
+    assert row is not None
+    job = Job(row["job_id"], row["kind"], row["payload"], 1, row["created_at"], new_id())
+
+    async def dies(*_: Any, **given: Any) -> int:
+        if "email" in given:
+            raise asyncio.CancelledError
+        return 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tickets, "forget", dies)
+        with pytest.raises(asyncio.CancelledError):
+            await booking.erase(engine.secrets, job, engine.db)
+    assert await engine.db.value("select count(*) from bookings where buyer is not null") == 0
+    assert await engine.db.value("select count(*) from buyers") == 1
+    await booking.erase(engine.secrets, job, engine.db)
+    assert await engine.db.value("select count(*) from buyers") == 0
+
+
+async def test_a_hold_made_before_the_job_is_erased_when_it_is_over(
+    engine: Engine, client: httpx.AsyncClient, owner: httpx.AsyncClient, a_show: MakeShow
+) -> None:
+    show, over = await a_show(max_places_per_buyer=2), await a_show()
+    await booked(client, over, GRACE)
+    ended = await booked(client, show, GRACE)
+    await owner.post(f"/v1/shows/{show['id']}/bookings/{ended['id']}/cancel")
+    await past(engine, over)
+    assert (await erased(owner, GRACE)).status_code == 202
+    held = await booked(client, show, GRACE, confirm=False)
+    async with working(engine):
+
+        async def once_tried() -> bool:
+            rows = await engine.db.rows(
+                "select run_at > now() as later from jobs where kind = $1", booking.ERASE
+            )
+            return [row["later"] for row in rows] == [True]
+
+        await eventually(once_tried)
+        rows = await engine.db.rows("select booking_id from bookings where email is not null")
+        assert [str(row["booking_id"]) for row in rows] == [held["id"]]
+        # What a live hold counts is not forgotten before the hold is.
+        full = await client.post(
+            f"/v1/shows/{show['id']}/bookings", json={"best_available": 2, "customer": {"email": GRACE}}
+        )
+        assert full.json()["code"] == "limit_reached"
+        await engine.db.execute(
+            "update bookings set created_at = now() - interval '2 hours', expires_at = now() - interval '1 hour'"
+            " where booking_id = $1",
+            UUID(held["id"]),
+        )
+        await engine.db.execute("update jobs set run_at = now() where kind = $1", booking.ERASE)
+        await done(engine)
+    assert await traces(engine.db, GRACE, NAME) == []
+    assert await engine.db.value("select count(*) from bookings where buyer is not null") == 0
+
+
+async def test_buyers_of_a_postponed_show_are_still_needed(
+    engine: Engine, client: httpx.AsyncClient, owner: httpx.AsyncClient, a_show: MakeShow
+) -> None:
+    show = await a_show()
+    await booked(client, show, GRACE)
+    assert (await owner.put("/v1/privacy/retention", json={"retention_days": 7})).status_code == 200
+    assert (await owner.patch(f"/v1/shows/{show['id']}", json={"status": "postponed"})).status_code == 200
+    await engine.db.execute("update shows set start_time = now() - interval '31 days'")
+    assert await booking.forget_due(engine.office) == 0
+    assert await engine.db.value("select count(*) from bookings where email = $1", GRACE) == 1
+    refused = await erased(owner, GRACE)
+    assert (refused.status_code, refused.json()["code"]) == (409, "still_booked")
+
+
+async def test_a_fingerprint_cannot_be_guessed(
+    engine: Engine, client: httpx.AsyncClient, a_show: MakeShow
+) -> None:
+    """Whoever reads the database must not find out by trying addresses who made a claim."""
+    url, body = (
+        f"/v1/shows/{(await a_show())['id']}/bookings",
+        b'{"quantity":1,"customer":{"email":"a@b.example"}}',
+    )
+    keys = [f"a-key-of-more-than-22-letters-{number}" for number in range(2)]
+    for key in keys:
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        first, again = [await client.post(url, content=body, headers=headers) for _ in range(2)]
+        assert (first.status_code, first.json()["id"]) == (201, again.json()["id"]), first.text
+    rows = await engine.db.rows("select distinct fingerprint from idempotency_keys")
+    assert len(rows) == 2, "equal requests under two keys look alike"
 
 
 async def test_who_is_still_needed_is_not_erased(

@@ -167,6 +167,12 @@ async def search_bookings(db: Database, wanted: BookingFilter, limit: int) -> li
     return [booking_from(row) for row in rows]
 
 
+async def count_bookings(db: Database | Transaction, show_id: ShowId, status: str | None) -> int:
+    """How many bookings of a show there are, or how many in this status."""
+    count: int = await db.value(sql.count_bookings, show_id, status)
+    return count
+
+
 async def confirm(
     tx: Transaction,
     show_id: ShowId,

@@ -6,8 +6,9 @@ show to come is still needed: they may have to be told that it moves, or let in.
 """
 
 from base64 import b64decode, b64encode
+from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from holdfast import tickets
 from holdfast.accounts import Account
@@ -97,15 +98,30 @@ async def erase_person(
     payload: dict[str, Any] = {
         "organizer_id": str(organizer_id) if organizer_id else None,
         "customer_id": str(customer_id) if customer_id else None,
-        # A job may become a dead letter, which people read.
-        "sealed": b64encode(secrets.seal(ERASE, email.encode(), job_id.bytes)).decode("ascii"),
     }
-    await jobs.enqueue(tx, ERASE, payload, job_id=job_id)
+    await _enqueue(tx, secrets, job_id, payload, email)
     return job_id
 
 
+async def _enqueue(
+    tx: Transaction,
+    secrets: Secrets,
+    job_id: UUID,
+    payload: dict[str, Any],
+    email: str,
+    run_at: datetime | None = None,
+) -> None:
+    # A job may become a dead letter, which people read.
+    sealed = b64encode(secrets.seal(ERASE, email.encode(), job_id.bytes)).decode("ascii")
+    await jobs.enqueue(tx, ERASE, {**payload, "sealed": sealed}, run_at=run_at, job_id=job_id)
+
+
 async def erase(secrets: Secrets, job: Job, db: Database) -> None:
-    """Handles a job `privacy.erase`, show by show in short pieces. Done again, it finds what is left."""
+    """Handles a job `privacy.erase`, show by show in short pieces. Done again, it finds what is left.
+
+    A hold that was made before it came to be done keeps its person while it lasts: another job looks when it is over.
+    What was confirmed meanwhile is a new promise, and keeps its person.
+    """
     email = secrets.unseal(ERASE, b64decode(job.payload["sealed"]), job.id.bytes).decode()
     organizer_id = job.payload["organizer_id"] and UUID(job.payload["organizer_id"])
     customer_id = job.payload["customer_id"] and UUID(job.payload["customer_id"])
@@ -114,6 +130,12 @@ async def erase(secrets: Secrets, job: Job, db: Database) -> None:
         for row in rows:
             erased += await _erase_in_show(db, row["show_id"], digests, email, customer_id)
         after = rows[-1]["show_id"]
+    held_until = await db.value(sql.held_until, organizer_id, digests, customer_id)
+    if held_until is not None:
+        # Its id follows from this job's, so that there is one of it if this one is done again.
+        again = uuid5(job.id, ERASE)
+        async with db.transaction() as tx:
+            await _enqueue(tx, secrets, again, job.payload, email, held_until)
     log.info("person erased", job_id=str(job.id), bookings=erased)
 
 
@@ -136,7 +158,8 @@ async def _erase_in_show(
             break
     async with db.transaction() as tx:
         await tickets.forget(tx, show_id, email=email)
-    if erased:
+    # Asked of the table and not of this run, which may be the second: the first died before it came here.
+    if await db.value(sql.has_counts, show_id, digests):
         async with db.transaction() as tx:
             await tx.row(heads.lock_head, show_id)
             await tx.execute(sql.erase_buyers, show_id, digests)

@@ -15,7 +15,8 @@ select b.*, s.name as show_name, s.start_time as show_start_time, statement_time
  order by b.booking_id desc limit $4;
 
 -- name: still_needed
--- Live bookings of shows to come, by address ($2) and by account ($3), of one organizer or ($1 is null) of all.
+-- Live bookings of shows to come, by address ($2) and by account ($3), of one organizer or ($1 is null) of all. A show that
+-- was postponed is to come, whatever its old time says.
 select s.show_id, b.booking_id
   from shows s cross join lateral (
     (select booking_id from bookings where show_id = s.show_id and status = 'CONFIRMED'
@@ -26,8 +27,21 @@ select s.show_id, b.booking_id
     union
     (select booking_id from bookings where show_id = s.show_id and customer_id = $3
         and (status = 'CONFIRMED' or status = 'PENDING' and expires_at > now()) offset 0)) b
- where ($1::uuid is null or s.organizer_id = $1) and s.start_time > now() and s.status <> 'cancelled'
+ where ($1::uuid is null or s.organizer_id = $1)
+   and (s.start_time > now() and s.status <> 'cancelled' or s.status = 'postponed')
  limit $4;
+
+-- name: held_until
+-- When the last of the holds is over that `erase_bookings` leaves alone; null when there is none.
+select max(b.expires_at)
+  from shows s cross join lateral (
+    (select expires_at from bookings where show_id = s.show_id and status = 'PENDING' and expires_at > now()
+        and buyer = any ($2::bytea[]) offset 0)
+    union all
+    (select expires_at from bookings where show_id = s.show_id and customer_id = $3
+        and status = 'PENDING' and expires_at > now() offset 0)) b
+ where ($1::uuid is null or s.organizer_id = $1)
+   and (s.start_time > now() and s.status <> 'cancelled' or s.status = 'postponed');
 
 -- name: shows_to_search
 -- The next shows of one organizer, or ($1 is null) of all, behind $2.
@@ -51,7 +65,7 @@ update bookings b set email = null, name = null, buyer = null, customer_id = nul
  where b.show_id = $1 and b.booking_id = any (array(
    select x.booking_id from bookings x join shows s using (show_id)
     where x.show_id = $1 and (x.buyer = any ($2::bytea[]) or lower(x.email) = $3 or x.customer_id = $4)
-      and not (s.start_time > now() and s.status <> 'cancelled'
+      and not ((s.start_time > now() and s.status <> 'cancelled' or s.status = 'postponed')
                and (x.status = 'CONFIRMED' or x.status = 'PENDING' and x.expires_at > now()))
     order by x.booking_id limit $5 for update of x))
 returning b.booking_id;
@@ -61,14 +75,21 @@ returning b.booking_id;
 update queued_claims set request = request - 'customer', customer_id = null
  where show_id = $1 and reason is null and (lower(request #>> '{customer,email}') = $2 or customer_id = $3);
 
+-- name: has_counts
+-- Whether it is counted what an address had of a show.
+select exists (select from buyers where show_id = $1 and buyer = any ($2::bytea[]));
+
 -- name: erase_buyers
--- Forgets what an address had of a show. The caller holds the head.
-delete from buyers where show_id = $1 and buyer = any ($2::bytea[]);
+-- Forgets what an address had of a show, unless a booking is left that counts. The caller holds the head.
+delete from buyers y where y.show_id = $1 and y.buyer = any ($2::bytea[])
+   and not exists (select from bookings b where b.show_id = $1 and b.buyer = y.buyer and b.status = 'PENDING')
+   and not exists (select from bookings b where b.show_id = $1 and b.buyer = y.buyer and b.status <> 'PENDING');
 
 -- name: shows_to_forget
--- Shows whose buyers their organizers want forgotten by now. One that was moved to a later day is due again.
+-- Shows whose buyers their organizers want forgotten by now. One that was moved to a later day is due again, and of one that
+-- was postponed the buyers wait to hear of its day.
 select s.show_id from shows s join organizers o using (organizer_id)
- where s.start_time < now() - make_interval(days => o.retention_days)
+ where s.start_time < now() - make_interval(days => o.retention_days) and s.status <> 'postponed'
    and not exists (select from forgotten_shows f where f.show_id = s.show_id
                       and f.forgotten_at >= s.start_time + make_interval(days => o.retention_days))
  order by s.show_id limit $1;

@@ -88,6 +88,13 @@ select *, statement_timestamp() as read_at from bookings
                                       else status end)
  order by booking_id desc limit $6;
 
+-- name: count_bookings
+-- How many bookings of a show `search_bookings` finds in all, narrowed by status alone.
+select count(*) from bookings
+ where show_id = $1
+   and ($2::text is null or $2 = case when status = 'PENDING' and expires_at <= statement_timestamp() then 'FAILED'
+                                      else status end);
+
 -- name: coming_of_buyer
 -- What an address ($1: its digests) has booked of shows that begin after $2, the first to come first. One probe of an index
 -- per show; `offset 0` keeps the planner from reading all bookings.

@@ -218,7 +218,7 @@ async def list_shows(call: Call[None]) -> ShowsJson:
 @routes.get("/v1/shows/{show_id}", who=VISITOR, answers={200: ShowJson}, refusals=(ShowNotFound,))
 async def read_show(call: Call[None]) -> Answer:
     """Read a show. Its ETag is the version, for edits; its counts change without it."""
-    view = await _visible(call)
+    view = await visible(call)
     return await _show_answer(call, view, view.show)
 
 
@@ -254,7 +254,7 @@ async def read_seating(call: Call[None]) -> Answer:
     With `?version=` and the show's present version, caches may keep the answer for a year; without, they ask again
     each time, which costs a 304.
     """
-    view = await _visible(call)
+    view = await visible(call)
     kept = call.query.version == view.show.version and view.show.status != "draft"
     return fresh(call, view.layout, etag(view.show.version), cache=_FOR_A_YEAR if kept else _ASK_AGAIN)
 
@@ -265,7 +265,7 @@ async def read_seating(call: Call[None]) -> Answer:
 )  # fmt: skip
 async def read_availability(call: Call[None]) -> Answer:
     """Which seats are free, as a bitmap, and how much each area has left; its ETag is the revision."""
-    view = await _visible(call)
+    view = await visible(call)
     return fresh(call, view.availability(), etag(view.revision))
 
 
@@ -275,13 +275,13 @@ async def read_availability(call: Call[None]) -> Answer:
 )  # fmt: skip
 async def read_seats(call: Call[None]) -> Answer:
     """Every seat by name, with its status and tiers: the readable form of layout and availability."""
-    view = await _visible(call)
+    view = await visible(call)
     revision, body = view.seats()
     # Areas and tiers stand in it by name, and an edit that renames them changes no availability.
     return fresh(call, body, b'"%d-%d"' % (view.show.version, revision))
 
 
-async def _visible(call: Call[Any]) -> View:
+async def visible(call: Call[Any]) -> View:
     """The view of the path's show. Raises ShowNotFound also for a draft that the caller may not see."""
     view: View = await call.state.office.views.get(ShowId(call.path["show_id"]))
     show = view.show

@@ -16,6 +16,7 @@ from holdfast import accounts, booking, catalog, tickets
 from holdfast.accounts import Buyer
 from holdfast.booking import Booking, BookingNotFound, NotSoldYet, View
 from holdfast.booking.routes import own_booking
+from holdfast.booking.show_routes import visible
 from holdfast.catalog import ShowNotFound
 from holdfast.platform import mail
 from holdfast.platform.db import Database, Transaction
@@ -138,7 +139,7 @@ async def read_ticket_keys(call: Call[None]) -> TicketKeysJson:
 
     The first one signs now; codes that the others signed are good, too. Any device may check a code without asking.
     """
-    await call.state.office.views.get(ShowId(call.path["show_id"]))
+    await visible(call)
     keys = call.state.codes.public_keys()
     return TicketKeysJson([TicketKeyJson(kid, "OKP", "Ed25519", "sig", _x(raw)) for kid, raw in keys.items()])
 

@@ -135,9 +135,14 @@ class Call(Generic[B]):
         return key
 
     def fingerprint(self) -> bytes:
-        """SHA-256 of method, path, query and body: equal for equal requests, 32 bytes."""
+        """SHA-256 of method, path, query, Idempotency-Key and body: equal for equal requests under one key, 32 bytes.
+
+        The key is in it because fingerprints are kept, and without it whoever reads them could try addresses.
+        """
         scope = self.scope
-        head = f"{scope['method']}\0{scope['path']}\0".encode("utf-8", "surrogatepass")
+        head = f"{scope['method']}\0{scope['path']}\0{self.header('idempotency-key') or ''}\0".encode(
+            "utf-8", "surrogatepass"
+        )
         return sha256(head + scope["query_string"] + b"\0" + self.raw_body).digest()
 
 
