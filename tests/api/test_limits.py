@@ -254,3 +254,25 @@ async def test_one_mailbox_is_one_buyer_however_it_is_written(
         )
     ]  # fmt: skip
     assert found == [201, 201, 409, 201, 201, 201, 409]
+
+
+async def test_free_places_buy_no_flood_of_letters_to_strangers(
+    settings: Settings, show: dict[str, Any], at: Callable[..., httpx.AsyncClient], engine: Engine
+) -> None:
+    count = int(settings.limit_transfers.partition("/")[0])
+    booked = await at(HERE).post(f"/v1/shows/{show['id']}/bookings", json={"quantity": 10, "confirm": True})
+    url = f"/v1/shows/{show['id']}/bookings/{booked.json()['id']}/tickets"
+    buyer = at(HERE, Authorization=f"Bearer {booked.json()['secret']}")
+    for turn in range(count):
+        await engine.db.execute("delete from tickets")
+        given = await buyer.post(
+            f"{url}/{turn % 10 + 1}/transfer", json={"name": "Ada", "email": f"victim{turn}@example.org"}
+        )
+        assert given.status_code == 200, given.text
+    more = {"name": "Ada", "email": "another@example.org"}
+    await engine.db.execute("delete from tickets")
+    refused = await buyer.post(f"{url}/1/transfer", json=more)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    # Without a letter nothing is counted.
+    assert (await buyer.post(f"{url}/1/transfer", json={"name": "Ada"})).status_code == 200
+    assert await engine.db.value("select count(*) from letters") == count

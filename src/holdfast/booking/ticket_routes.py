@@ -223,7 +223,7 @@ async def edit_ticket(call: Call[TicketEdit]) -> Answer:
     who=Buyer("bookings.write"),
     body=TransferSpec,
     answers={200: TicketJson},
-    refusals=(NotSoldYet, NotTransferable),
+    refusals=(NotSoldYet, NotTransferable, RateLimited),
     example={"name": "Ada Example", "email": "ada@example.org"},
 )
 async def transfer_ticket(call: Call[TransferSpec]) -> Answer:
@@ -241,7 +241,12 @@ async def transfer_ticket(call: Call[TransferSpec]) -> Answer:
     if (given.serial, given.holder, given.email) != (seen.serial + 1, name, email):
         if not seen.is_theirs:
             raise NotTransferable(reason="transferred")
-        _refuse_by_show(seen, staff=call.caller.principal is not None)
+        staff = call.caller.principal is not None
+        _refuse_by_show(seen, staff=staff)
+        if email is not None and not staff:
+            # Free places must buy nobody letters to strangers, with a name of their choice in them.
+            await call.state.limits.take("transfers", by_address(call.client_ip))
+            await call.state.limits.take("transfers", email.lower())
         async with call.db.transaction() as tx:
             given = await tickets.transfer(tx, seen.sale, seen.ticket, name, email)
             await _note(call, tx, "ticket.transferred", seen.ticket, given, seen.sale)

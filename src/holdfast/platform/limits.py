@@ -40,6 +40,7 @@ Profile = Literal[
     "sign_in_pair",
     "password_forgot",
     "magic_link",
+    "transfers",
     "code",
 ]
 PROFILES: tuple[Profile, ...] = get_args(Profile)

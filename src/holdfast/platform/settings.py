@@ -172,6 +172,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limit_magic_link: Annotated[
         str, Meta(description="Letters with a link to sign in, by address and by account."), _RATE
     ] = "5/3600s"
+    limit_transfers: Annotated[
+        str,
+        Meta(description="Letters to whoever is given a ticket, by address of the sender and by recipient."),
+        _RATE,
+    ] = "30/3600s"
     limit_code: Annotated[str, Meta(description="Guesses of a code by one account or address."), _RATE] = (
         "10/900s"
     )
