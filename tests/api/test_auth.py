@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -343,6 +344,31 @@ async def test_a_second_factor_that_waits_for_its_first_code_locks_nobody_out(
     assert answer.json()["code"] == "bad_code", "the secret before is worth nothing"
     sealed = await engine.db.value("select sealed from second_factors")
     assert again.json()["secret"].encode() not in sealed
+
+
+async def test_a_code_confirms_the_secret_that_it_is_of(
+    client: httpx.AsyncClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever knows the password must not slip a secret of their own under somebody else's first code."""
+    made = (await client.post("/v1/auth/second-factor", json=CREDENTIALS)).json()
+    person_id = PersonId(await engine.db.value("select person_id from people"))
+    row = Transaction.row
+
+    async def enrol() -> None:
+        async with engine.db.transaction() as tx:
+            await second_factor.enrol(tx, engine.secrets, person_id, EMAIL)
+
+    async def slow(self: Transaction, *query: Any) -> Any:
+        found = await row(self, *query)
+        monkeypatch.undo()
+        # In a context of its own, as another request has it.
+        await asyncio.create_task(enrol(), context=Context())
+        return found
+
+    async with engine.db.transaction() as tx:
+        monkeypatch.setattr(Transaction, "row", slow)
+        with pytest.raises(second_factor.BadCode):
+            await second_factor.confirm(tx, engine.secrets, person_id, App(made["secret"]).code())
 
 
 async def test_a_code_works_once_and_none_before_it_works_after_it(client: httpx.AsyncClient) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import re
+import time
 from typing import Any
 
 import httpx
+import pyotp
 import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -243,6 +245,51 @@ async def test_a_manager_does_not_take_an_owners_invitation_back(
     assert len((await owner.get("/v1/invitations")).json()["invitations"]) == 1
 
 
+async def test_a_manager_does_not_overwrite_an_owners_invitation(
+    engine: Engine, owner: httpx.AsyncClient, client: httpx.AsyncClient, letters: list[dict[str, Any]]
+) -> None:
+    await invite(owner, "new@example.org", "owner")
+    async with acting(engine, await add_member(engine, "manager")) as manager:
+        answer = await invite(manager, "new@example.org", "door")
+        assert (answer.status_code, answer.json()["code"]) == (403, "role_out_of_reach")
+        assert (await accept(client, link_token(letters[0]))).json()["role"] == "owner"
+        await invite(owner, "late@example.org", "owner")
+        await engine.db.execute("update invitations set expires_at = clock_timestamp()")
+        assert (await invite(manager, "late@example.org", "door")).status_code == 201, "one that has passed"
+
+
+@pytest.mark.parametrize("how", ["sent away", "made less"])
+async def test_who_goes_does_not_come_back_by_an_invitation_of_their_own(
+    engine: Engine, owner: httpx.AsyncClient, client: httpx.AsyncClient, letters: list[Any], how: str
+) -> None:
+    second = await add_member(engine, "owner")
+    async with acting(engine, second) as leaving:
+        await invite(leaving, "friend@example.org", "owner")
+    await invite(owner, "new@example.org", "door")
+    path = f"/v1/members/{second.person_id}"
+    gone = await (owner.delete(path) if how == "sent away" else owner.patch(path, json={"role": "manager"}))
+    assert gone.status_code == 204
+    assert (await accept(client, link_token(letters[0]))).status_code == 404
+    assert (await accept(client, link_token(letters[1]))).status_code == 201, "others' are as they were"
+
+
+async def test_who_joins_where_a_second_factor_is_asked_for_makes_one_and_signs_in(
+    engine: Engine, owner: httpx.AsyncClient, client: httpx.AsyncClient, letters: list[dict[str, Any]]
+) -> None:
+    await invite(owner, "new@example.org")
+    await engine.db.execute("update organizers set second_factor_required = true")
+    answer = await accept(client, link_token(letters[0]))
+    assert (answer.status_code, answer.json()["code"]) == (403, "second_factor_required")
+    assert "set-cookie" not in answer.headers
+    credentials = {"email": "new@example.org", "password": PASSWORD}
+    made = (await client.post("/v1/auth/second-factor", json=credentials)).json()
+    app = pyotp.TOTP(made["secret"])
+    code = {"code": app.at(int(time.time()) - 30)}
+    confirmed = await client.post("/v1/auth/second-factor/confirm", json=credentials | code)
+    code = {"code": confirmed.json()["recovery_codes"][0]}
+    assert (await client.post("/v1/auth/token", json=credentials | code)).status_code == 200
+
+
 # Members
 
 
@@ -281,6 +328,19 @@ async def test_two_owners_who_leave_at_once_do_not_both_get_away(engine: Engine)
             return (await client.delete(f"/v1/members/{principal.person_id}")).status_code
 
     assert sorted(await asyncio.gather(*map(leave, both))) == [204, 409]
+
+
+async def test_an_owner_who_is_none_any_more_changes_no_member(
+    engine: Engine, owner: httpx.AsyncClient
+) -> None:
+    """Their token may still be believed for seconds, in a process that has not heard of it."""
+    former, friend = await add_member(engine, "owner"), await add_member(engine, "manager")
+    async with acting(engine, former) as client:
+        for change in ("update members set role = 'door'", "delete from members"):
+            await engine.db.execute(f"{change} where person_id = $1", former.person_id)
+            path = f"/v1/members/{friend.person_id}"
+            for answer in (await client.patch(path, json={"role": "owner"}), await client.delete(path)):
+                assert (answer.status_code, answer.json()["code"]) == (403, "role_out_of_reach")
 
 
 @pytest.mark.parametrize(

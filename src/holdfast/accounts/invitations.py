@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
-from holdfast.accounts.people import normal_email, require_reach
+from holdfast.accounts.people import RoleOutOfReach, normal_email, reach_of, require_reach
 from holdfast.accounts.tokens import Principal, Role
 from holdfast.platform import mail
 from holdfast.platform.db import Database, Record, Transaction, UniqueViolation, load_queries
@@ -83,8 +83,8 @@ async def invite(
 ) -> UUID:
     """Sends a link to `email`, in place of one sent there before; the invitation's id.
 
-    It is to the principal's organizer; `address` is where people find this installation. Raises RoleOutOfReach,
-    AlreadyMember, and Invalid for an address that no mail can go to.
+    It is to the principal's organizer; `address` is where people find this installation. Raises RoleOutOfReach for the
+    role, and for that of the invitation which it would take the place of; AlreadyMember; and Invalid for an address that no mail can go to.
     """
     require_reach(principal, role)
     organizer_id = principal.organizer_id
@@ -93,7 +93,7 @@ async def invite(
         raise AlreadyMember
     token = random.token_urlsafe(TOKEN_BYTES)
     invitation_id = new_id()
-    await tx.execute(
+    if not await tx.execute(
         sql.add_invitation,
         invitation_id,
         organizer_id,
@@ -102,7 +102,9 @@ async def invite(
         _hash(token),
         principal.person_id,
         INVITATION_SECONDS,
-    )
+        sorted(reach_of(principal)),
+    ):
+        raise RoleOutOfReach
     organizer = await tx.value(sql.organizer_name, organizer_id)
     await mail.post(
         tx,

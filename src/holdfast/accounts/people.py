@@ -150,13 +150,21 @@ async def members(db: Database, organizer_id: OrganizerId) -> list[Colleague]:
 
 def require_reach(principal: Principal, *roles: Role) -> None:
     """Raises RoleOutOfReach unless this person may give and take each of the roles; a machine never may."""
-    reach = _REACH.get(principal.role, frozenset()) if principal.role is not None else frozenset()
-    if principal.person_id is None or not reach.issuperset(roles):
+    if not reach_of(principal).issuperset(roles):
         raise RoleOutOfReach
 
 
+def reach_of(principal: Principal) -> frozenset[Role]:
+    """The roles that this person may give and take; none for a machine."""
+    if principal.person_id is None or principal.role is None:
+        return frozenset()
+    return _REACH.get(principal.role, frozenset())
+
+
 async def change_role(tx: Transaction, principal: Principal, person_id: PersonId, role: Role) -> Role:
-    """Gives a member another role; the one they had. Their sessions end where it takes a permission away.
+    """Gives a member another role; the one they had.
+
+    Where it takes a permission away, their sessions end, and the invitations that they sent are worthless.
 
     Raises MemberNotFound, RoleOutOfReach for either role, and LastOwner.
     """
@@ -165,12 +173,12 @@ async def change_role(tx: Transaction, principal: Principal, person_id: PersonId
     if role != before:
         await tx.execute(sql.set_role, principal.organizer_id, person_id, role)
         if any(before in holders and role not in holders for holders in PERMISSIONS.values()):
-            await sessions.end_of_member(tx, principal.organizer_id, person_id)
+            await _end(tx, principal.organizer_id, person_id)
     return before
 
 
 async def remove(tx: Transaction, principal: Principal, person_id: PersonId) -> Role:
-    """Ends a membership and its sessions; the role that it had. Everybody may leave.
+    """Ends a membership, its sessions and the invitations sent in it; the role that it had. Oneself, one may always.
 
     Raises MemberNotFound, RoleOutOfReach, and LastOwner.
     """
@@ -178,8 +186,14 @@ async def remove(tx: Transaction, principal: Principal, person_id: PersonId) -> 
     if person_id != principal.person_id:
         require_reach(principal, before)
     await tx.execute(sql.remove_member, principal.organizer_id, person_id)
-    await sessions.end_of_member(tx, principal.organizer_id, person_id)
+    await _end(tx, principal.organizer_id, person_id)
     return before
+
+
+async def _end(tx: Transaction, organizer_id: OrganizerId, person_id: PersonId) -> None:
+    # Whoever is about to be sent away must not be able to invite themselves back.
+    await tx.execute(sql.withdraw_invitations_by, organizer_id, person_id)
+    await sessions.end_of_member(tx, organizer_id, person_id)
 
 
 async def _locked_role(
@@ -187,6 +201,9 @@ async def _locked_role(
 ) -> Role:
     rows = await tx.rows(sql.lock_members, principal.organizer_id)
     roles: dict[PersonId, Role] = {row["person_id"]: row["role"] for row in rows}
+    # A token or a cookie may be some seconds behind: the role that counts is the one of now.
+    if principal.person_id is None or roles.get(principal.person_id) != principal.role:
+        raise RoleOutOfReach
     before = roles.get(person_id)
     if before is None:
         raise MemberNotFound

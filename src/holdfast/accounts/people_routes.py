@@ -16,7 +16,7 @@ from holdfast.accounts.routes import SIGN_IN_REFUSALS, device_of, reception_of
 from holdfast.accounts.second_factor import CODE_LENGTH_MAX
 from holdfast.accounts.session_routes import SignedIn, sessions_of, signed_in
 from holdfast.accounts.sessions import CrossSite
-from holdfast.accounts.signing_in import Proof
+from holdfast.accounts.signing_in import Proof, SecondFactorRequired
 from holdfast.accounts.tokens import Principal, Role
 from holdfast.platform import clock
 from holdfast.platform.db import Transaction
@@ -266,7 +266,8 @@ async def accept_invitation(call: Call[Acceptance]) -> SignedIn:
     """Accept an invitation, and sign in to the console.
 
     Whoever has an account under the invited address accepts by its password, with `code` where there is a second
-    factor; everybody else chooses a password now.
+    factor; everybody else chooses a password now. Where the organizer asks for a second factor and the person has none,
+    they have joined all the same, and the answer is `second_factor_required`: they make one and sign in.
     """
     sessions_of(call).refuse_cross_site(call.headers, strict=False)
     reception, device, wanted = reception_of(call), device_of(call), call.body
@@ -295,7 +296,17 @@ async def accept_invitation(call: Call[Acceptance]) -> SignedIn:
             subject=person_id,
             after={"role": invited.role},
         )
-        opened = await reception.let_in(
-            tx, proof or Proof(person_id, strong=False), "console", device, organizer_id=invited.organizer_id
-        )
+        try:
+            opened = await reception.let_in(
+                tx,
+                proof or Proof(person_id, strong=False),
+                "console",
+                device,
+                organizer_id=invited.organizer_id,
+            )
+        except SecondFactorRequired:
+            opened = None
+    if opened is None:
+        # Raised after the commit: who has not joined has no password by which to make a second factor.
+        raise SecondFactorRequired
     return signed_in(call, opened)

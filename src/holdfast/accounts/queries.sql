@@ -108,9 +108,9 @@ where second_factors.confirmed_at is null;
 select sealed, confirmed_at is not null as confirmed from second_factors where person_id = $1;
 
 -- name: second_factor_confirmed
--- The first code came: it is in use.
+-- The first code of this secret came: it is in use. Nothing is done where another secret waits by now.
 update second_factors set confirmed_at = clock_timestamp(), last_step = $2
-where person_id = $1 and confirmed_at is null;
+where person_id = $1 and sealed = $3 and confirmed_at is null;
 
 -- name: second_factor_used
 -- Uses up the code of a step and those before it; nothing is touched where it was used up.
@@ -137,12 +137,14 @@ insert into recovery_codes (person_id, code_hash) select $1, unnest($2::bytea[])
 delete from recovery_codes where person_id = $1 and code_hash = $2;
 
 -- name: add_invitation
--- Invites an address, in place of an invitation to it that was open; good for $7 seconds.
+-- Invites an address, in place of an invitation to it; good for $7 seconds. Nothing is done where one is open whose role
+-- is none of $8.
 insert into invitations (invitation_id, organizer_id, email, role, token_hash, invited_by, expires_at)
 values ($1, $2, lower($3), $4, $5, $6, clock_timestamp() + $7 * interval '1 second')
 on conflict (organizer_id, email) do update set invitation_id = excluded.invitation_id, role = excluded.role,
   token_hash = excluded.token_hash, invited_by = excluded.invited_by, created_at = clock_timestamp(),
-  expires_at = excluded.expires_at;
+  expires_at = excluded.expires_at
+where invitations.role = any ($8) or invitations.expires_at <= clock_timestamp();
 
 -- name: is_member
 -- Whether the person with this address works for the organizer.
@@ -158,6 +160,10 @@ where organizer_id = $1 and expires_at > clock_timestamp() order by created_at, 
 -- name: withdraw_invitation
 -- Its link opens nothing any more.
 delete from invitations where organizer_id = $1 and invitation_id = $2 returning role;
+
+-- name: withdraw_invitations_by
+-- Whatever this person has sent for the organizer opens nothing any more.
+delete from invitations where organizer_id = $1 and invited_by = $2;
 
 -- name: invitation_by_token
 -- Whom a link invites.

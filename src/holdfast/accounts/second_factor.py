@@ -87,7 +87,7 @@ async def confirm(
     if row is None or row["confirmed"]:
         raise NoSecondFactor
     step = _step_of(secrets, person_id, row["sealed"], code, now())
-    if step is None or not await tx.execute(sql.second_factor_confirmed, person_id, step):
+    if step is None or not await tx.execute(sql.second_factor_confirmed, person_id, step, row["sealed"]):
         raise BadCode
     codes = [_recovery_code() for _ in range(RECOVERY_CODES)]
     await tx.execute(sql.add_recovery_codes, person_id, [_recovery_hash(code) for code in codes])
