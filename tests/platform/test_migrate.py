@@ -91,6 +91,34 @@ async def test_a_database_that_takes_no_writes_just_now_is_busy(db: Database, se
         await standby.close()
 
 
+async def test_functions_that_nothing_calls_any_more_go_when_the_old_code_has(
+    db: Database, settings: Settings
+) -> None:
+    """A changed signature leaves the function that there was, which old code calls until it is gone."""
+    await db.execute(
+        "create function confirm_booking(p_show_id uuid) returns int language sql as $$ select 1 $$"
+    )
+    await db.execute("create function ours(a int) returns int language sql as $$ select 1 $$")
+    await db.execute("create function ours(a text) returns int language sql as $$ select 1 $$")
+    # As when a release brings the function with another signature: it is made anew, and so the younger.
+    made = "select pg_get_functiondef(oid) from pg_proc where proname = 'confirm_booking' and pronargs = 3"
+    text = await db.value(made)
+    await db.execute("drop function confirm_booking(uuid, uuid, boolean)")
+    await db.execute(text)
+    there = "select pronargs from pg_proc where proname = 'confirm_booking' order by 1"
+    await migrate.migrate(db, ("pre",))
+    assert [row["pronargs"] for row in await db.rows(there)] == [1, 3]
+    await migrate.migrate(db)
+    assert [row["pronargs"] for row in await db.rows(there)] == [3]
+    # Of functions that are not ours nobody knows which is called.
+    assert await db.value("select count(*) from pg_proc where proname = 'ours'") == 2
+
+
+def test_a_function_of_ours_has_one_signature() -> None:
+    names = [name for step in migrate.steps() for name in migrate.functions_made(step)]
+    assert len(names) == len(set(names)) > 10
+
+
 # The roles of migration 0006, which belong to the whole server and not to one database
 
 

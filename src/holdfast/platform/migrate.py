@@ -1,12 +1,13 @@
 """Brings a database up to this code: plain numbered SQL files, forward only, each once, one process at a time.
 
 `migrations/NNNN_words.pre.sql` runs before the new code starts, `.post.sql` after the old code is gone. The files named
-`functions.sql` are applied again whenever their text changed. Each file is one transaction; a lock inside it makes
+`functions.sql` and `*_functions.sql` are applied again whenever their text changed. Each file is one transaction; a lock inside it makes
 several starters take turns, so that all but the first find nothing to do. No statement waits longer than four seconds
 for a lock, because a waiting ALTER TABLE would stop every claim behind it, or takes longer than a minute.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,23 @@ _APPLIED = "select name, checksum from migrations"
 _IS_THERE = "select to_regclass('migrations') is not null"
 _RECORD = """insert into migrations (name, checksum) values ($1, $2)
 on conflict (name) do update set checksum = excluded.checksum, applied_at = clock_timestamp()"""
+
+# A function whose signature changed is another function. The one that there was is older, and goes after the old code.
+_DROP_OLDER = """do $$
+declare
+  v_older regprocedure;
+begin
+  for v_older in
+    select p.oid from pg_proc p
+     where p.pronamespace = current_schema()::regnamespace and p.proname = any (string_to_array('{names}', ','))
+       and p.proowner = current_user::regrole
+       and exists (select from pg_proc y
+                    where y.pronamespace = p.pronamespace and y.proname = p.proname and y.oid > p.oid)
+  loop
+    execute 'drop function ' || v_older;
+  end loop;
+end $$"""
+_MAKES_FUNCTION = re.compile(r"^create or replace function (\w+)\(", re.MULTILINE)
 
 log = telemetry.log("migrate")
 _fitted: "WeakSet[Database]" = WeakSet()
@@ -70,8 +88,8 @@ def steps() -> list[Step]:
         )
     functions = [
         # Every function may call those of the platform, so theirs come first.
-        Step(f"{path.parent.name}/functions", "pre", path.read_text("utf-8"), repeatable=True)
-        for path in sorted(ROOT.glob("*/functions.sql"), key=lambda p: (p.parent.name != "platform", p))
+        Step(f"{path.parent.name}/{path.stem}", "pre", path.read_text("utf-8"), repeatable=True)
+        for path in sorted(ROOT.glob("*/*functions.sql"), key=lambda p: (p.parent.name != "platform", p))
     ]
     return [s for s in found if s.phase == "pre"] + functions + [s for s in found if s.phase == "post"]
 
@@ -86,6 +104,8 @@ async def pending(db: Database) -> list[Step]:
 async def migrate(db: Database, phases: Sequence[Phase] = ("pre", "post")) -> list[str]:
     """Applies what is missing, in order, and says what it applied; nothing when the database is up to date.
 
+    With `post`, functions of ours that were replaced by one with another signature go.
+
     Raises MigrationError when the database is newer than this code, when an applied file was changed since, or when the
     user may not do what a file asks; the file then says what an administrator runs first.
     """
@@ -94,7 +114,18 @@ async def migrate(db: Database, phases: Sequence[Phase] = ("pre", "post")) -> li
         if step.phase in phases and await _apply(db, step):
             log.info("migrated", step=step.name)
             applied.append(step.name)
+    if "post" in phases:
+        names = [name for step in steps() for name in functions_made(step)]
+        async with db.transaction() as tx:
+            await tx.script(_TAKE_TURNS, STEP_SECONDS_MAX)
+            await tx.execute(_LIMITS)
+            await tx.execute(_DROP_OLDER.format(names=",".join(names)))
     return applied
+
+
+def functions_made(step: Step) -> list[str]:
+    """The names of the functions that a repeatable step makes."""
+    return _MAKES_FUNCTION.findall(step.text) if step.repeatable else []
 
 
 async def check(db: Database) -> None:
