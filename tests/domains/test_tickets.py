@@ -48,8 +48,8 @@ async def test_each_place_has_a_ticket_and_nothing_is_stored(db: Database) -> No
 
 async def test_tickets_come_by_pages(db: Database) -> None:
     sale = a_sale(10)
-    pages = [await tickets.tickets_of(db, sale, after=after, limit=4) for after in (0, 4, 8, 12)]
-    assert [[each.number for each in page] for page in pages] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
+    pages = [await tickets.tickets_of(db, sale, after=after, limit=4) for after in (0, 4, 8, 12, 1_000_000)]
+    assert [[each.number for each in page] for page in pages] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], [], []]
 
 
 @pytest.mark.parametrize("number", [-1, 0, 4, 70_000])

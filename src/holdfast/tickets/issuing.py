@@ -104,6 +104,8 @@ async def tickets_of(
 ) -> list[Ticket]:
     """The tickets of a sale by number, behind `after`, at most `limit`."""
     last = sale.quantity if limit is None else min(sale.quantity, after + limit)
+    if after >= last:
+        return []  # So far behind, a number may be one that the database cannot even compare.
     rows = await db.rows(sql.tickets_of, sale.show_id, sale.booking_id, after + 1, last)
     stored = {row["number"]: row for row in rows}
     return [_ticket(sale, number, stored.get(number)) for number in range(after + 1, last + 1)]
