@@ -11,7 +11,7 @@ from pathlib import Path
 from holdfast import booking
 from tests.simulation.inprocess import execute
 
-FUNCTIONS = Path(booking.__file__).with_name("functions.sql")
+FUNCTIONS = sorted(Path(booking.__file__).parent.glob("*functions.sql"))
 _NO_SEAT_CHECK = ("t.seat is null as free", "true as free")
 _NO_STOCK_CHECK = "alter table stock drop constraint never_oversold"
 
@@ -138,11 +138,11 @@ CIRCLE = Mutant(
 
 def mutated(mutant: Mutant) -> str:
     """The functions of a mutant. Asserts that each piece stands exactly once."""
-    text = FUNCTIONS.read_text("utf-8")
+    text = "".join(path.read_text("utf-8") for path in FUNCTIONS)
     for guarded, unguarded in mutant.changes:
         pattern = r"\s+".join(map(re.escape, guarded.split()))
         text, found = re.subn(pattern, lambda _, instead=unguarded: instead, text)  # type: ignore[misc]
-        assert found == 1, f"{mutant.name}: stands {found} times in {FUNCTIONS.name}: {guarded}"
+        assert found == 1, f"{mutant.name}: stands {found} times in the functions: {guarded}"
     return text
 
 
