@@ -187,6 +187,13 @@ async def test_on_loopback_no_other_name_is_answered(host: str, answered: bool) 
         assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
+@pytest.mark.parametrize("other", ["before", "behind"])
+async def test_a_second_host_hides_no_other_name(other: str) -> None:
+    lines = [("host", "localhost"), ("host", "evil.example.org")]
+    answer = await ask(Settings(), headers=lines if other == "behind" else lines[::-1])
+    assert answer.status_code == 421
+
+
 async def test_a_name_that_is_ours_is_answered() -> None:
     named = replace(OPEN, allowed_hosts="tickets.example.org, *.shows.example.org")
     for host, status in {

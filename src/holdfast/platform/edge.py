@@ -79,28 +79,31 @@ class Edge:
             self._trusts or (settings.tls_cert and settings.host not in LOOPBACK)
         )
         self._hsts = (b"strict-transport-security", b"max-age=%d" % settings.hsts_seconds) if told else None
+        self._adds = bool(self._origins or self._hsts is not None)
 
     @property
     def is_needed(self) -> bool:
         """Whether the settings ask for anything that the app alone does not do."""
-        return bool(self._trusts or self._origins or self._hosts is not None or self._hsts is not None)
+        return bool(self._trusts or self._hosts is not None or self._adds)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope["type"] != "http":
             return self._app(scope, receive, send)
-        headers = dict(scope["headers"])
         if self._trusts:
             self._trusts.see_through(scope)
         if self._hosts is not None:
-            host = headers.get(b"host")
-            if host is not None and host not in self._known_hosts and not self._answers_for(host):
-                return _refuse(WrongHost("HOLDFAST_ALLOWED_HOSTS lists the names it answers for."), send)
+            for name, value in scope["headers"]:
+                if name == b"host" and value not in self._known_hosts and not self._answers_for(value):
+                    return _refuse(WrongHost("HOLDFAST_ALLOWED_HOSTS lists the names it answers for."), send)
+        if not self._adds:
+            return self._app(scope, receive, send)
         added: list[Header] = []
         if self._hsts is not None and scope["scheme"] == "https":
             added.append(self._hsts)
         if self._origins:
             # Whatever the Origin is, caches must know that the answer depends on it.
             added.append((b"vary", b"Origin"))
+            headers = dict(scope["headers"])
             origin = headers.get(b"origin", b"")
             if origin in self._origins:
                 added += (
