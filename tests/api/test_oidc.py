@@ -161,6 +161,9 @@ async def test_a_member_signs_in_by_the_provider(
     assert client.cookies.get("holdfast-oidc") is None, "the cookie of the way is taken back"
     assert await engine.db.value("select strong from sessions"), "the provider asks for second factors itself"
     assert await engine.db.value("select subject from identities") == SUBJECT
+    await come(client, provider)
+    actions = [row["action"] for row in await engine.db.rows("select action from audit")]
+    assert actions == ["person.identity_added"], "once, though they came twice"
 
 
 async def test_the_client_proves_itself_as_the_provider_wants_it(engine: Engine, provider: Provider) -> None:

@@ -402,5 +402,10 @@ async def finish_oidc(call: Call[None]) -> Answer:
                 subject=arrival.opened.principal.person_id,
                 after={"role": invited.role},
             )
+        if arrival.is_first:
+            # From now on the provider opens this account, which may have had a password until now.
+            person_id = arrival.opened.principal.person_id
+            assert person_id is not None
+            await audit_person(tx, call, "person.identity_added", person_id)
     call.add_header("set-cookie", keeper.set_cookie(arrival.opened))
     return Answer(303, None, ((b"location", (reception.settings.address + CONSOLE).encode("ascii")),))

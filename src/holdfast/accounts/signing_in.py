@@ -63,10 +63,11 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A session by another provider, and the invitations that were accepted by it."""
+    """A session by another provider, the invitations that were accepted by it, and whether it was the first one."""
 
     opened: Opened
     joined: list[Invited]
+    is_first: bool
 
 
 class Reception:
@@ -179,6 +180,7 @@ class Reception:
         address whose person the provider knows by another subject.
         """
         person_id: PersonId | None = await tx.value(sql.person_of_identity, identity.issuer, identity.subject)
+        is_first = person_id is None
         joined: list[Invited] = []
         if person_id is None:
             email = normal_email(identity.email)
@@ -193,7 +195,7 @@ class Reception:
             ):
                 raise NotAMember
         opened = await self.let_in(tx, Proof(person_id, strong=True), "console", device)
-        return Arrival(opened, joined)
+        return Arrival(opened, joined, is_first)
 
     async def sessions(self, principal: Principal) -> list[SessionShown]:
         """Where the person who acts is signed in, in all their organizers."""
