@@ -294,6 +294,22 @@ async def test_what_is_no_request_is_refused(said: bytes) -> None:
     assert b'"code":"malformed"' in body
 
 
+@pytest.mark.parametrize("behind", [b"HELLO\r\n\r\n", GET[:-2] + b"X-A: " + b"a" * 40_000 + b"\r\n\r\n"])
+async def test_nothing_is_written_into_an_answer_that_has_begun(behind: bytes) -> None:
+    endless = Endless()
+    async with served(app=make(endless)) as (_, port), wire(port) as line:
+        line.send(GET.replace(b"hello", b"endless"))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            begun = await line.reader.readuntil(b"data: ")
+        line.send(behind)
+        whole = begun + await line.rest()
+        assert whole.startswith(b"HTTP/1.1 200 ")
+        assert whole.count(b"HTTP/1.1 ") == 1
+        assert not whole.endswith(b"0\r\n\r\n"), "the client must see that it was broken off"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await endless.closed.wait()
+
+
 async def test_a_reader_that_does_not_read_is_cut_off_and_costs_no_memory() -> None:
     endless = Endless()
     async with served(replaced(unread_seconds=0.2), make(endless)) as (server, port):

@@ -342,6 +342,10 @@ class Connection(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
+            if cycle.response_started:
+                # In the middle of an answer this would be taken for more of it.
+                self.transport.close()
+                return
         status, body, headers = refused(refusal)
         lines = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
         head = b"".join(b"%b: %b\r\n" % line for line in lines)
