@@ -294,6 +294,12 @@ async def test_letters_to_an_address_can_be_forgotten(db: Database, secrets: Sec
     assert await db.value("select letter_id from letters") == other
 
 
+async def test_letters_written_under_the_old_secret_are_forgotten_too(db: Database, secrets: Secrets) -> None:
+    await posted(db, secrets)
+    async with db.transaction() as tx:
+        assert await mail.forget_letters_to(tx, Secrets(f"{NEW},{OLD}"), TO) == 1
+
+
 async def test_a_subject_makes_no_header(db: Database, settings: Settings, secrets: Secrets) -> None:
     letter_id = await posted(db, secrets, subject="Hello\r\nBcc: eve@example.org\n\nand more" + "x" * 500)
     async with serving(Server()) as server:

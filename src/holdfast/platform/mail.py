@@ -84,7 +84,8 @@ async def post(
 
 async def forget_letters_to(tx: Transaction, secrets: Secrets, email: str) -> int:
     """Forgets the letters to this address that have not been sent; how many. Their jobs find nothing and end."""
-    return await tx.execute(sql.forget_letters_to, recipient_digest(secrets, email))
+    digests = secrets.digests(RECIPIENT, _as_recipient(email), size=RECIPIENT_BYTES)
+    return await tx.execute(sql.forget_letters_to, digests)
 
 
 async def forget_old(db: Database) -> int:
@@ -124,7 +125,11 @@ def recipient(text: str) -> Address:
 
 def recipient_digest(secrets: Secrets, email: str) -> bytes:
     """What letters to an address are found by."""
-    return secrets.digest(RECIPIENT, email.strip().lower(), size=RECIPIENT_BYTES)
+    return secrets.digest(RECIPIENT, _as_recipient(email), size=RECIPIENT_BYTES)
+
+
+def _as_recipient(email: str) -> str:
+    return email.strip().lower()
 
 
 def masked(email: str | None) -> str | None:

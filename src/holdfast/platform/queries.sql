@@ -147,8 +147,8 @@ select sealed, created_at from letters where letter_id = $1
 delete from letters where letter_id = $1
 
 -- name: forget_letters_to
--- Forgets the letters to one recipient. Locks them.
-delete from letters where recipient = $1
+-- Forgets the letters to one recipient, whose digest is any of these. Locks them.
+delete from letters where recipient = any ($1::bytea[])
 
 -- name: forget_old_letters
 -- Forgets up to $2 letters that are older than $1 days.
@@ -166,4 +166,4 @@ update letters set recipient = $2, sealed = $3 where letter_id = $1
 -- name: answers_forgotten
 -- Forgets answers that speak of any of these ids. Reads all answers of the last hours.
 delete from answers a where exists (
-  select from unnest($1::text[]) spoken(id) where position(spoken.id in encode(a.body, 'escape')) > 0)
+  select from unnest($1::text[]) spoken(id) where position(convert_to(spoken.id, 'UTF8') in a.body) > 0)
