@@ -189,7 +189,7 @@ async def test_an_erasure_survives_a_kill(
         for _ in range(3):
             await booked(client, show, GRACE)
     await past(engine, *shows)
-    monkeypatch.setattr(privacy, "PIECE", 2)
+    monkeypatch.setattr(privacy, "ERASED_AT_ONCE", 2)
     assert (await erased(owner, GRACE)).status_code == 202
     whole, pieces = privacy._erase_in_show, 0
 
