@@ -6,8 +6,9 @@ The routes are walked, not listed: who adds one is tested here from that day on.
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 from uuid import uuid4
 
@@ -16,14 +17,15 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from holdfast import accounts
+from holdfast.accounts import CUSTOMER
 from holdfast.app import ROUTES
 from holdfast.engine import open_engine
 from holdfast.platform.bodies import escaped
 from holdfast.platform.embedded import Server
 from holdfast.platform.http import IDEMPOTENCY_KEY, IF_MATCH, Route
 from holdfast.platform.settings import Settings
-from tests.conftest import OWNER, SECRET, TEMPLATE, _execute, _url, client_of
+from tests.api.furnishing import furnish
+from tests.conftest import SECRET, TEMPLATE, _execute, _url, client_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -58,7 +60,6 @@ EXAMPLES: dict[str, list[Any]] = {
         {"name": "Hamlet"},
         {"areas": [{"id": 1, "name": "Main"}], "tiers": [{"id": 1, "name": "Adult", "area": "Main", "amount": 1}]},
     ],
-    "edit_venue": [{"name": "Globe", "timezone": "Europe/London"}],
     "create_layout": [{"name": "Stage", "areas": AREAS}],
     "revise_layout": [{"name": "Stage", "areas": AREAS}],
     "create_series": [
@@ -80,18 +81,21 @@ def name_of(route: Route) -> str:
 
 @dataclass
 class House:
-    """The app on a database with one show, one booking, one block and one venue; and a caller who may do everything."""
+    """The app on a database with one of everything; an owner, who may do all that staff may, and the other callers."""
 
     owner: httpx.AsyncClient
     stranger: httpx.AsyncClient
     ids: dict[str, str]
+    callers: dict[str, httpx.AsyncClient]
 
     def path(self, route: Route) -> str:
         """The route's path with ids that exist."""
         return re.sub(r"\{(\w+)\}", lambda found: self.ids.get(found[1], NOBODY), route.template)
 
     async def send(self, route: Route, path: str | None = None, **request: Any) -> httpx.Response:
-        return await self.owner.request(route.method, path or self.path(route), **request)
+        """What the route answers to whom it is for."""
+        caller = self.callers["customer"] if route.who is CUSTOMER else self.owner
+        return await caller.request(route.method, path or self.path(route), **request)
 
 
 @pytest.fixture(scope="module")
@@ -106,38 +110,15 @@ async def house(server: Server) -> AsyncIterator[House]:
         log_level="error",
     )
     async with open_engine(settings) as engine:
-        async with engine.db.transaction() as tx:
-            member = await accounts.create_owner(
-                tx, organizer_name="House", email=OWNER[0], password=OWNER[1]
-            )
-        assert member is not None
-        token = engine.access.tokens.issue(member.principal).text
-        async with client_of(engine, Authorization=f"Bearer {token}") as owner, client_of(engine) as stranger:
-            yield House(owner, stranger, await furnished(owner))
+        furnished = await furnish(engine)
+        async with AsyncExitStack() as stack:
+            callers = {
+                whose: await stack.enter_async_context(client_of(engine, Authorization=f"Bearer {token}"))
+                for whose, token in furnished.tokens.items()
+            }
+            stranger = await stack.enter_async_context(client_of(engine))
+            yield House(callers["owner"], stranger, furnished.ids, callers)
     await _execute(server.dsn, f"drop database {name} with (force)")
-
-
-async def furnished(owner: httpx.AsyncClient) -> dict[str, str]:
-    """Makes one of everything; their ids by the names that paths give them."""
-
-    async def made(path: str, **body: Any) -> str:
-        answer = await owner.post(path, json=body)
-        assert answer.status_code == 201, answer.text
-        identity: str = answer.json()["id"]
-        return identity
-
-    show = await made("/v1/shows", name="Hamlet", start_time="2030-12-24T20:00:00+01:00", total_seats=50)
-    venue = await made("/v1/venues", name="Globe", timezone="Europe/London")
-    yard = {"name": "Yard", "kind": "standing", "capacity": 700}
-    return {
-        "show_id": show,
-        "venue_id": venue,
-        "layout_id": await made(f"/v1/venues/{venue}/layouts", name="Stage", areas=[yard]),
-        "booking_id": await made(f"/v1/shows/{show}/bookings", seats=["1"], confirm=True),
-        # Of the ticket of that booking.
-        "number": "1",
-        "block_id": await made(f"/v1/shows/{show}/blocks", seats=["2"], reason="House seats"),
-    }
 
 
 def check(answer: httpx.Response, route: Route | None = None, *, refused: bool = True) -> dict[str, Any]:
@@ -450,9 +431,7 @@ async def test_queries_that_make_no_sense(house: House, route: Route) -> None:
                 await refused(f"{name}={value}", name)
         for value in (*never, *odd, "'; drop table shows; --", "%", "_", "\\", "<b>", "A" * 90, "AAAA", "a" * 32, "f" * 32, "-"):  # fmt: skip
             if isinstance(value, str) and "\0" not in value and len(value) < 100:
-                answer = await house.owner.request(
-                    route.method, house.path(route), params={name: value.encode("utf-8", "replace")}, **body
-                )
+                answer = await house.send(route, params={name: value.encode("utf-8", "replace")}, **body)
                 check(answer, route, refused=False)
     for name in [f.encode_name for f in inspect.type_info(route.query).fields]:  # type: ignore[attr-defined]
         if name != "q":
@@ -639,7 +618,7 @@ async def test_markup_comes_back_as_text_and_nowhere_as_markup(house: House, tex
     assert [answer.status_code for answer in made] == [201] * len(made), [answer.text for answer in made]
     venue, show, layout, booking, block = (answer.json()["id"] for answer in made)
     ids = {"venue_id": venue, "show_id": show, "layout_id": layout, "booking_id": booking, "block_id": block}
-    of_these = House(house.owner, house.stranger, {**house.ids, **ids})
+    of_these = replace(house, ids={**house.ids, **ids})
     shown = 0
     for route in ENDING:
         if route.method != "GET":
