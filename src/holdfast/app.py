@@ -1,5 +1,6 @@
 """The ASGI app: every domain's routes, the operators' routes, the API document and its page."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -71,6 +72,7 @@ RFC 3339 in UTC; refusals are RFC 9457 problems with a stable `code`."""
 
 # Routes that are asked all the time by machines, and the claim, which logs a line of its own.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics", "/v1/shows/{show_id}/bookings"})
+METRICS_SECONDS = 0.5
 _METRICS = b"text/plain; version=0.0.4; charset=utf-8"
 
 log = telemetry.log("http")
@@ -106,7 +108,11 @@ async def readyz(call: Call[None]) -> HealthJson:
 @operator_routes.get("/metrics", who=ANYONE, limit=None, answers={200: "text/plain"})
 async def metrics(call: Call[None]) -> Answer:
     """What this installation measures, for Prometheus."""
-    return Answer(200, telemetry.metrics_text(), media=_METRICS)
+    # In a thread and kept for a moment, because it takes some tenths of a second of CPU and anybody may ask.
+    text = await call.state.cache.get(
+        ("metrics",), METRICS_SECONDS, lambda: asyncio.to_thread(telemetry.metrics_text)
+    )
+    return Answer(200, text, media=_METRICS)
 
 
 def api_document(served: Sequence[Routes] = ROUTES) -> dict[str, Any]:

@@ -724,7 +724,9 @@ async def test_staff_alone_use_routes_that_are_not_open(
     async with client_of(closed) as nobody:
         for method, path, body in requests:
             answer = await nobody.request(method, path, json=body)
-            _is_error(answer, 401, {"error": "This needs the access token of a member of staff."})
+            _is_error(
+                answer, 401, {"error": "This needs the access token of a member of staff, or an API key."}
+            )
             assert answer.headers["www-authenticate"] == "Bearer"
     # Who may not is told so before what is wrong with the request.
     async with client_of(closed) as nobody:
@@ -781,7 +783,7 @@ async def test_the_admin_routes_of_the_api_are_never_open(
     client: httpx.AsyncClient, owner: httpx.AsyncClient, engine: Engine, organizer_id: OrganizerId
 ) -> None:
     answer = await client.post("/api/admin/shows", json=AVENGERS)
-    _is_error(answer, 401, {"error": "This needs the access token of a member of staff."})
+    _is_error(answer, 401, {"error": "This needs the access token of a member of staff, or an API key."})
     for role in ("box_office", "door", "viewer"):
         async with client_of(engine, Authorization=f"Bearer {_token(engine, role, organizer_id)}") as staff:
             answer = await staff.post("/api/admin/shows", json=AVENGERS)

@@ -16,7 +16,7 @@ from tests.cli.running import SECRET, Running, environment, free_port, holdfast,
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-COMMANDS = ["up", "api", "worker", "migrate", "seed", "config", "version", "jobs", "jobs dead", "jobs replay", "jobs discard"]  # fmt: skip
+COMMANDS = ["up", "api", "worker", "migrate", "seed", "reseal", "config", "version", "jobs", "jobs dead", "jobs replay", "jobs discard"]  # fmt: skip
 
 
 @pytest.fixture
@@ -109,7 +109,9 @@ def test_config_prints_what_is_in_force_and_no_secret() -> None:
         "HOLDFAST_DATABASE_URL": "postgresql://me:ddddddd@database.example/holdfast",
     }
     done = holdfast("config", environ=environment(**secrets, HOLDFAST_POOL_MAX="7", COLUMNS="200"))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "sslmode=verify-full" in done.stderr
+    assert not any(secret in done.stdout + done.stderr for secret in ("kkkk", "pppp", "dddd"))
     shown = dict(re.findall(r"^ (HOLDFAST_\w+) +(\S*)", done.stdout, re.MULTILINE))
     assert shown["HOLDFAST_POOL_MAX"] == "7"
     assert shown["HOLDFAST_PORT"] == "8000"

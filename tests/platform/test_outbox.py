@@ -214,6 +214,8 @@ async def test_every_fact_that_is_announced_is_described(db: Database) -> None:
     code = [path.read_text("utf-8") for path in (SOURCE / "holdfast").rglob("*.py")]
     kinds = {kind for text in sql for kind in re.findall(r"announce\([^;]*?'([a-z_]+\.[a-z_]+)'", text)}
     kinds |= {kind for text in code for kind in re.findall(r'announce\([^")]*"([a-z_]+\.[a-z_]+)"', text)}
+    named = {name for text in code for name in re.findall(r'announce\([^")]*?\b([A-Z_]{2,})\b', text)}
+    kinds |= {kind for name in named if isinstance(kind := getattr(facts, name, None), str)}
     assert kinds == set(facts.PAYLOADS)
     said = await db.value("select array(select jsonb_object_keys(booking_facts(null::bookings)))")
     for payload in (facts.BookingConfirmed, facts.BookingCancelled):

@@ -11,6 +11,7 @@ import pytest
 from holdfast import booking
 from holdfast.booking import Asker, ClaimRequest
 from holdfast.engine import Engine
+from holdfast.platform.db import Database
 from holdfast.platform.errors import Busy, IdempotencyMismatch
 from holdfast.platform.ids import ShowId, new_id
 from tests.conftest import client_of, eventually
@@ -190,10 +191,10 @@ async def test_an_answer_that_does_not_come_in_time(
 
 
 async def test_a_claim_that_meets_others_too_often_is_told_to_come_back(
-    engine: Engine, database_url: str, open_another: Callable[..., Any]
+    engine: Engine, db: Database, database_url: str, open_another: Callable[..., Any]
 ) -> None:
     show = await _show(engine)
-    await engine.db.execute(
+    await db.execute(
         "do $$ begin execute format('alter database %I set lock_timeout = 20', current_database()); end $$"
     )
     async with open_another() as crowded, held_head(database_url, show):

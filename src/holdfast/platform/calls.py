@@ -140,7 +140,7 @@ class Call(Generic[B]):
         The key is in it because fingerprints are kept, and without it whoever reads them could try addresses.
         """
         scope = self.scope
-        head = f"{scope['method']}\0{scope['path']}\0{self.header('idempotency-key') or ''}\0".encode(
+        head = f"{scope['method']}\0{scope['path']}\0{self.idempotency_key() or ''}\0".encode(
             "utf-8", "surrogatepass"
         )
         return sha256(head + scope["query_string"] + b"\0" + self.raw_body).digest()
