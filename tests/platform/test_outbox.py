@@ -17,7 +17,16 @@ from holdfast.platform import jobs
 from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.db import Database, open_database
 from holdfast.platform.ids import new_id
-from holdfast.platform.outbox import FACTS_AT_ONCE, TOPIC, Fact, Followers, Relay, announce, fact_of
+from holdfast.platform.outbox import (
+    FACTS_AT_ONCE,
+    TOPIC,
+    Fact,
+    Followers,
+    Relay,
+    announce,
+    cloudevent,
+    fact_of,
+)
 from holdfast.platform.settings import Settings, environment
 from tests.platform.eventually import until
 
@@ -228,3 +237,26 @@ async def test_a_payload_is_read_by_its_kind() -> None:
     assert facts.of(fact) == facts.AvailabilityChanged(7, [1, 2], [], [3])
     with pytest.raises(KeyError):
         facts.of(msgspec.structs.replace(fact, kind="unheard.of"))
+
+
+async def test_a_fact_as_a_cloudevent() -> None:
+    show, booking, organizer, fact_id = (new_id() for _ in range(4))
+    data = {"booking_id": str(booking), "organizer_id": str(organizer), "version": 2}
+    fact = Fact(fact_id, "booking.confirmed", show, "2026-01-01T00:00:00.000Z", data)
+    assert cloudevent(fact, "https://tickets.example.org") == {
+        "specversion": "1.0",
+        "id": str(fact_id),
+        "source": "https://tickets.example.org",
+        "type": "booking.confirmed",
+        "subject": f"shows/{show}/bookings/{booking}",
+        "time": "2026-01-01T00:00:00.000Z",
+        "datacontenttype": "application/json",
+        "showid": str(show),
+        "organizerid": str(organizer),
+        "data": data,
+    }
+    bare = cloudevent(msgspec.structs.replace(fact, data={"revision": 1}), "x")
+    assert bare["subject"] == f"shows/{show}"
+    assert "organizerid" not in bare
+    # CloudEvents 1.0, section 3.1: attributes are named by small letters and digits alone.
+    assert all(re.fullmatch("[a-z0-9]{1,20}", name) for name in cloudevent(fact, "x"))

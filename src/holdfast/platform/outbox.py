@@ -22,6 +22,7 @@ from holdfast.platform.ids import new_id
 
 # Hint on it after a commit that announced facts by SQL: `broadcast.hint(outbox.TOPIC)`.
 TOPIC = "outbox"
+CLOUDEVENT_MEDIA = "application/cloudevents+json"
 SHOWS_PER_PAGE = 200
 FACTS_AT_ONCE = 500
 _BEFORE_ALL = UUID(int=0)
@@ -77,6 +78,29 @@ def _by_fact(name: str, kinds: Mapping[str, jobs.Handler]) -> jobs.Handler:
 def fact_of(job: jobs.Job) -> Fact:
     """The fact that a follower's job is about."""
     return msgspec.convert(job.payload, Fact)
+
+
+def cloudevent(fact: Fact, source: str) -> dict[str, Any]:
+    """The fact as a CloudEvent 1.0 in structured JSON mode; its media type is CLOUDEVENT_MEDIA.
+
+    `source` says which installation announces: its public address. With `id` it makes the event unique, so whoever
+    has seen the two has seen the event. `subject` is what it is about, as the path behind `/v1/`. The extension
+    `showid`, and `organizerid` where the payload knows it, are there to route and to partition by.
+    """
+    show, organizer = str(fact.show_id), fact.data.get("organizer_id")
+    booking = fact.data.get("booking_id")
+    event = {
+        "specversion": "1.0",
+        "id": str(fact.id),
+        "source": source,
+        "type": fact.kind,
+        "subject": f"shows/{show}" if booking is None else f"shows/{show}/bookings/{booking}",
+        "time": fact.time,
+        "datacontenttype": "application/json",
+        "showid": show,
+        "data": fact.data,
+    }
+    return event if organizer is None else {**event, "organizerid": str(organizer)}
 
 
 async def announce(
