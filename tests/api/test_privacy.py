@@ -19,6 +19,7 @@ from holdfast.engine import Engine
 from holdfast.platform.db import Database
 from holdfast.platform.ids import ShowId, new_id
 from holdfast.platform.jobs import Job
+from holdfast.platform.secret import Secrets
 from tests.api.people import another_house, signed_in
 from tests.api.test_customers import MakeShow, booked, customer_of, own
 from tests.conftest import SECRET, client_of, eventually
@@ -422,6 +423,24 @@ async def test_a_retention_has_bounds(owner: httpx.AsyncClient, days: Any) -> No
     answer = await owner.put("/v1/privacy/retention", json={"retention_days": days})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/retention_days")
     assert msgspec.json.decode((await owner.get("/v1/privacy/retention")).content) == {"retention_days": None}
+
+
+async def test_what_no_secret_can_read_stops_no_resealing(engine: Engine, client: httpx.AsyncClient) -> None:
+    for email in (GRACE, ALAN):
+        await client.post("/v1/customers/link", json={"email": email})
+        async with customer_of(engine, client, email):
+            pass
+    # Rows that were written under a secret which nobody holds any more.
+    lost = """update %s set sealed = decode('7878', 'hex') || substr(sealed, 3)
+               where %s = (select min(%s::text)::uuid from %s)"""
+    for table, key in (("customers", "customer_id"), ("letters", "letter_id")):
+        await engine.db.execute(lost % (table, key, key, table))
+    new = Secrets(f"a new secret of more than thirty letters,{SECRET}")
+    said = [line async for line in reseal(engine.db, new)]
+    assert [line for line in said if "but for 1 that no secret held can read" in line] == said[:2]
+    resealed = [new.is_current(row["sealed"]) for row in await engine.db.rows("select sealed from letters")]
+    assert len(resealed) > 1
+    assert resealed.count(False) == 1
 
 
 async def test_a_secret_can_be_replaced(

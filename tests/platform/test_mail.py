@@ -444,7 +444,8 @@ async def test_letters_are_sealed_again_under_a_new_secret(
     both, after, pieces = Secrets(f"{NEW},{OLD}"), UUID(int=0), 0
     while True:
         async with db.transaction() as tx:
-            last = await mail.reseal_some(tx, both, after, 2)
+            last, unreadable = await mail.reseal_some(tx, both, after, 2)
+        assert unreadable == 0
         if last is None:
             break
         after, pieces = last, pieces + 1

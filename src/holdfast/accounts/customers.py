@@ -15,7 +15,7 @@ from holdfast.platform import mail
 from holdfast.platform.db import Database, Transaction, load_queries
 from holdfast.platform.errors import NotFound, Unauthenticated
 from holdfast.platform.ids import CustomerId, OrganizerId, new_id
-from holdfast.platform.secret import Secrets, Unsealable
+from holdfast.platform.secret import Resealed, Secrets, Unsealable
 
 LINK_SECONDS = 1800
 LINK_BYTES = 32
@@ -133,19 +133,24 @@ async def set_retention(tx: Transaction, organizer_id: OrganizerId, days: int | 
     await tx.execute(sql.retention_set, organizer_id, days)
 
 
-async def reseal_customers(tx: Transaction, secrets: Secrets, after: UUID, limit: int) -> UUID | None:
-    """Seals up to `limit` accounts behind `after` under the first secret; the last one looked at, None at the end."""
+async def reseal_customers(tx: Transaction, secrets: Secrets, after: UUID, limit: int) -> Resealed:
+    """Seals up to `limit` accounts behind `after` under the first secret."""
     rows = await tx.rows(sql.customers_after, after, limit)
+    unreadable = 0
     for row in rows:
         customer_id = row["customer_id"]
-        email = secrets.unseal("customer", row["sealed"], customer_id.bytes).decode()
+        try:
+            email = secrets.unseal("customer", row["sealed"], customer_id.bytes).decode()
+        except Unsealable:
+            unreadable += 1
+            continue
         await tx.execute(
             sql.customer_resealed,
             customer_id,
             _digests(secrets, email)[0],
             _sealed(secrets, customer_id, email),
         )
-    return rows[-1]["customer_id"] if rows else None
+    return Resealed(rows[-1]["customer_id"] if rows else None, unreadable)
 
 
 def _digests(secrets: Secrets, email: str) -> list[bytes]:

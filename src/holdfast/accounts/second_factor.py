@@ -17,7 +17,7 @@ import pyotp
 from holdfast.platform.db import Database, Transaction, load_queries
 from holdfast.platform.errors import Conflict, Refusal
 from holdfast.platform.ids import PersonId
-from holdfast.platform.secret import Secrets
+from holdfast.platform.secret import Resealed, Secrets, Unsealable
 
 PURPOSE = "second factor"
 ISSUER = "Holdfast"
@@ -137,15 +137,20 @@ async def remove(tx: Transaction, person_id: PersonId) -> None:
         raise NoSecondFactor
 
 
-async def reseal_some(tx: Transaction, secrets: Secrets, after: PersonId, limit: int) -> PersonId | None:
-    """Seals up to `limit` secrets behind `after` under the first key; the last one looked at, None at the end."""
+async def reseal_some(tx: Transaction, secrets: Secrets, after: PersonId, limit: int) -> Resealed:
+    """Seals up to `limit` secrets behind `after` under the first key."""
     rows = await tx.rows(sql.second_factors_after, after, limit)
+    unreadable = 0
     for row in rows:
         person_id = PersonId(row["person_id"])
-        plain = secrets.unseal(PURPOSE, row["sealed"], person_id.bytes)
+        try:
+            plain = secrets.unseal(PURPOSE, row["sealed"], person_id.bytes)
+        except Unsealable:
+            unreadable += 1
+            continue
         anew = secrets.seal(PURPOSE, plain, person_id.bytes)
         await tx.execute(sql.second_factor_resealed, person_id, row["sealed"], anew)
-    return PersonId(rows[-1]["person_id"]) if rows else None
+    return Resealed(rows[-1]["person_id"] if rows else None, unreadable)
 
 
 def _step_of(secrets: Secrets, person_id: PersonId, sealed: bytes, code: str, now: float) -> int | None:

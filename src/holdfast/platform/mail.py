@@ -28,7 +28,7 @@ from holdfast.platform.db import Database, Transaction, load_queries, no_transac
 from holdfast.platform.errors import Invalid
 from holdfast.platform.ids import new_id
 from holdfast.platform.jobs import Job
-from holdfast.platform.secret import Secrets, Unsealable
+from holdfast.platform.secret import Resealed, Secrets, Unsealable
 from holdfast.platform.settings import BadSetting, Settings
 
 SEND = "mail.send"
@@ -96,16 +96,21 @@ async def forget_old(db: Database) -> int:
     return forgotten
 
 
-async def reseal_some(tx: Transaction, secrets: Secrets, after: UUID, limit: int) -> UUID | None:
-    """Seals up to `limit` letters behind `after` under the first secret; the last one looked at, None at the end."""
+async def reseal_some(tx: Transaction, secrets: Secrets, after: UUID, limit: int) -> Resealed:
+    """Seals up to `limit` letters behind `after` under the first secret."""
     rows = await tx.rows(sql.letters_after, after, limit)
+    unreadable = 0
     for row in rows:
-        letter = _unsealed(secrets, row["letter_id"], row["sealed"])
+        try:
+            letter = _unsealed(secrets, row["letter_id"], row["sealed"])
+        except Unsealable:
+            unreadable += 1
+            continue
         await tx.execute(
             sql.letter_resealed, row["letter_id"], recipient_digest(secrets, letter.to),
             _sealed(secrets, row["letter_id"], letter),
         )  # fmt: skip
-    return rows[-1]["letter_id"] if rows else None
+    return Resealed(rows[-1]["letter_id"] if rows else None, unreadable)
 
 
 def recipient(text: str) -> Address:

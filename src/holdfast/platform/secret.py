@@ -10,6 +10,8 @@ from binascii import b2a_base64
 from collections.abc import Sequence
 from hashlib import blake2b
 from string import ascii_letters, digits
+from typing import NamedTuple
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -39,6 +41,15 @@ def generate() -> str:
 
 class Unsealable(Exception):
     """What was sealed under a secret that is no longer held, for something else, or was changed since."""
+
+
+class Resealed(NamedTuple):
+    """What came of sealing a piece of a table again: the last row looked at, None behind the end, and how many rows
+    could not be read by any secret held, which were left as they are.
+    """
+
+    last: UUID | None
+    unreadable: int
 
 
 class Secrets:
