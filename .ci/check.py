@@ -21,7 +21,7 @@ PYTHON = sys.executable
 STEP_SECONDS_MAX = 600
 FILE_BYTES_MAX = 1 << 20
 
-DOCUMENTS = ("openapi", "errors", "permissions", "settings", "schema")
+DOCUMENTS = ("openapi", "errors", "facts", "permissions", "settings", "schema")
 PROGRAMS: list[tuple[str, list[str]]] = [
     ("format", [PYTHON, "-m", "ruff", "format", "--check", "--output-format=concise", "."]),
     ("lint", [PYTHON, "-m", "ruff", "check", "--output-format=concise", "."]),

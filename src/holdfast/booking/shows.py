@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from holdfast import catalog
+from holdfast import catalog, facts
 from holdfast.accounts import Note
 from holdfast.booking.office import Office
 from holdfast.booking.view import Change
@@ -92,6 +92,7 @@ async def edit_show(
         # Claims count for each buyer only while there is a limit.
         await tx.execute(sql.recount_buyers, show_id)
     await outbox.announce(tx, show_id, "show.changed", {"show_id": show_id, "version": changed.version})
+    await _announce_news(tx, show, changed)
     if changed.status == "cancelled" != show.status:
         await jobs.enqueue(tx, END_BOOKINGS, {"show_id": str(show_id)})
     if note is not None:
@@ -100,6 +101,20 @@ async def edit_show(
     tx.after_commit(partial(office.views.retired, show_id))
     tx.after_commit(partial(office.cache.forget, "shows"))
     return changed
+
+
+async def _announce_news(tx: Transaction, show: catalog.Show, changed: catalog.Show) -> None:
+    """Announces what whoever booked has to know: another time, or none yet, or that nothing comes of it."""
+    about = (changed.show_id, changed.organizer_id, changed.version)
+    if changed.status == "cancelled" != show.status:
+        await facts.announce(tx, changed.show_id, facts.ShowCancelled(*about))
+        return
+    was_open, is_open = show.status == "postponed", changed.status == "postponed"
+    moved = (show.start_time, show.timezone) != (changed.start_time, changed.timezone)
+    # Nobody has heard of a draft, and while the time is open it says nothing.
+    if (was_open != is_open or (moved and not is_open)) and show.status != "draft":
+        fact = facts.ShowMoved(*about, changed.status, show.start_time, changed.start_time, changed.timezone)
+        await facts.announce(tx, changed.show_id, fact)
 
 
 def _differences(

@@ -188,7 +188,7 @@ def version() -> None:
 
 @app.command(hidden=True)
 def document(
-    what: Annotated[str, typer.Argument(help="openapi, errors, permissions, settings or schema.")],
+    what: Annotated[str, typer.Argument(help="openapi, errors, facts, permissions, settings or schema.")],
     write: Annotated[bool, typer.Option("--write", help="Write the file instead of comparing it.")] = False,
 ) -> None:
     """Generate a document that is checked in, or say that it is stale (exit 1)."""

@@ -11,12 +11,14 @@ from typing import get_args
 
 import msgspec
 
-from holdfast import accounts
+from holdfast import accounts, facts
 from holdfast.app import ROUTES, api_document
 from holdfast.platform import (
+    clock,
     edge,  # noqa: F401 -- its refusals stand before every route
     migrate,
     outbound,  # noqa: F401 -- its refusals stand in the list, though no route raises them yet
+    outbox,
     settings,
     texts,  # noqa: F401 -- the same
 )
@@ -151,6 +153,62 @@ def _schema() -> str:
     return f"-- Every table, for reading. Generated from the migrations beside this file.\n\n{text.strip()}\n"
 
 
+def _facts() -> str:
+    lines = [
+        "# Facts",
+        "",
+        "Everything that is announced: to webhooks, to the feed `GET /v1/facts`, and to a broker where one is set. Each",
+        "fact is a [CloudEvent](https://github.com/cloudevents/spec) 1.0 in structured JSON mode. It comes at least once",
+        "and in any order: `source` and `id` together make it one, and `version` or `revision` in `data` says which of two",
+        "is later. `data` carries ids and amounts, never a name or an address, and may gain fields: ignore what you do not",
+        "know. Generated from the code.",
+        "",
+        "| attribute | what it is |",
+        "| --- | --- |",
+        "| `specversion` | `1.0` |",
+        "| `id` | of this fact; the same when it comes again |",
+        "| `source` | the installation that announces: its public address |",
+        "| `type` | the kind, one of those below |",
+        "| `subject` | what it is about, as the path behind `/v1/` |",
+        "| `time` | when it became true, RFC 3339 |",
+        "| `datacontenttype` | `application/json` |",
+        "| `showid` | the show that it belongs to: an extension, to route and partition by |",
+        "| `organizerid` | whose show it is, where `data` says it: an extension |",
+        "| `data` | the payload, by the schema of its kind |",
+        "",
+        *(f"- [`{kind}`](#{kind.replace('.', '')}): {_first_sentence(kind)}" for kind in facts.PAYLOADS),
+    ]
+    for kind, payload in facts.PAYLOADS.items():
+        _, schemas = msgspec.json.schema_components([payload])
+        schema = schemas[payload.__name__]
+        schema.pop("description")
+        event = outbox.cloudevent(
+            outbox.Fact(
+                facts.EXAMPLE_ID, kind, facts.EXAMPLE_SHOW, clock.rfc3339(facts.EXAMPLE_TIME),
+                msgspec.to_builtins(facts.EXAMPLES[kind]),
+            ),
+            "https://tickets.example.org",
+        )  # fmt: skip
+        lines += ["", f"## {kind}", "", _meaning_of_fact(payload), "", "```json", _json(event), "```", ""]
+        lines += ["The schema of `data`:", "", "```json", _json(schema), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _meaning_of_fact(payload: type[facts.Payload]) -> str:
+    """What its docstring says, and that of what it has in common with its like."""
+    said = [each.__doc__ or "" for each in payload.__mro__ if each.__module__ == facts.__name__]
+    return " ".join(" ".join(said[:-1]).split())
+
+
+def _first_sentence(kind: str) -> str:
+    said = " ".join((facts.PAYLOADS[kind].__doc__ or "").split())
+    return said.partition(". ")[0].rstrip(".")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
 async def _tables(dsn: str) -> None:
     database = await open_database(msgspec.structs.replace(settings.Settings(), database_url=dsn))
     try:
@@ -164,6 +222,7 @@ async def _tables(dsn: str) -> None:
 DOCUMENTS = {
     "openapi": Document("docs/api/openapi.json", _openapi),
     "errors": Document("docs/api/errors.md", _errors),
+    "facts": Document("docs/api/facts.md", _facts),
     "permissions": Document("docs/api/permissions.md", _permissions),
     "settings": Document("docs/operate/settings.md", _settings),
     "schema": Document("src/holdfast/migrations/schema.sql", _schema),
