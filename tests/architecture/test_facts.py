@@ -31,9 +31,10 @@ def _kind(argument: ast.expr) -> str | None:
         return argument.value
     if isinstance(argument, ast.Call):
         argument = argument.func
-    named = getattr(facts, ast.unparse(argument).rpartition(".")[2], None)
+    name = ast.unparse(argument).rpartition(".")[2]
+    named = None if name.startswith("_") else getattr(facts, name, None)
     kind = named if isinstance(named, str) else getattr(named, "kind", None)
-    return kind if isinstance(kind, str) else None
+    return kind if isinstance(kind, str) and re.fullmatch(r"[a-z_]+\.[a-z_]+", kind) else None
 
 
 def test_every_kind_that_is_announced_stands_in_the_catalogue() -> None:
