@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from datetime import UTC, datetime
+from string import ascii_letters, digits
 from typing import Any
 from uuid import UUID
 
@@ -109,6 +110,20 @@ VIEW_READS = Counter(
     "holdfast_view_reads_total", "Availability reads: from memory or after a load.", ["source"]
 )
 
+# Paying
+PROVIDER_SECONDS = Histogram(
+    "holdfast_provider_seconds",
+    "Time of a call of a payment provider, by how it ended: answered, refused, down, or left_alone.",
+    ["provider", "call", "outcome"],
+    buckets=_SECONDS,
+)
+PROVIDER_LEFT_ALONE = Gauge(
+    "holdfast_provider_left_alone",
+    "1 while calls of a payment provider are refused because too many failed.",
+    ["provider"],
+    multiprocess_mode="livemax",
+)
+
 Logger = structlog.typing.FilteringBoundLogger
 
 
@@ -163,9 +178,10 @@ def configure_logs(level: str, style: str) -> None:
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 # The last net: nothing here logs an address or a secret on purpose, but the text of somebody else's error may have one.
-_ADDRESS = re.compile(
-    rb"([\w.%+~-]|[\xc0-\xff][\x80-\xbf]+)[\w.%+~\x80-\xff-]*@(?=[\w\x80-\xff-]+\.[\w\x80-\xff-])"
-)
+# What a mailbox is made of, and what must stand behind the @ of an address.
+_LOCAL = (ascii_letters + digits + "_.%+~-").encode() + bytes(range(0x80, 0x100))
+_DOMAIN = re.compile(rb"[\w\x80-\xff-]+\.[\w\x80-\xff-]")
+_CONTINUED = bytes(range(0x80, 0xC0))
 _BEARER = re.compile(rb"(?i)(bearer[ :=]+)[\w.~+/=-]{8,}")
 
 
@@ -184,8 +200,15 @@ def _line(_: Any, level: str, event: structlog.typing.EventDict) -> bytes:
 
 def masked(line: bytes) -> bytes:
     """The line with all but the first letter of each e-mail address, and every bearer token, made unreadable."""
-    if b"@" in line:
-        line = _ADDRESS.sub(rb"\1***@", line)
+    at = line.find(b"@")
+    while at >= 0:
+        # Backwards from the @: each claim logs a masked address, and a pattern would try every letter before it.
+        start = len(line[:at].rstrip(_LOCAL))
+        if start < at and _DOMAIN.match(line, at + 1):
+            rest = line[start + 1 : at].lstrip(_CONTINUED)
+            kept = line[: at - len(rest)] + b"***"
+            line, at = kept + line[at:], len(kept)
+        at = line.find(b"@", at + 1)
     if b"earer" in line:
         line = _BEARER.sub(rb"\1***", line)
     return line
