@@ -1,0 +1,69 @@
+"""Every text that people read is there in every language, and no translation has outlived its text."""
+
+import ast
+import re
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+from babel.messages.pofile import read_po
+from jinja2 import Environment, nodes
+
+from holdfast.platform.languages import CODES, LOCALES
+from tests.architecture.tree import PYTHON, SOURCE, syntax
+
+TRANSLATED = [code for code in CODES if code != "en"]
+TEMPLATES = sorted(SOURCE.rglob("letters/*.html")) + sorted(SOURCE.rglob("letters/*.txt"))
+_GAPS = re.compile(r"\{(\w+)\}")
+
+
+def texts() -> set[str | tuple[str, str]]:
+    """What the code gives to `text` and `plural` of a language, and templates to `_`."""
+    found: set[str | tuple[str, str]] = set()
+    for path in PYTHON:
+        for node in ast.walk(syntax(path)):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            said = [each.value for each in node.args if isinstance(each, ast.Constant)]
+            words = [each for each in said if isinstance(each, str)]
+            if node.func.attr == "text" and len(words) == 1:
+                found.add(words[0])
+            elif node.func.attr == "plural" and len(words) == 2:
+                found.add((words[0], words[1]))
+    for path in TEMPLATES:
+        calls = Environment(autoescape=True).parse(path.read_text(encoding="utf-8")).find_all(nodes.Call)
+        first = [
+            call.args[0] for call in calls if isinstance(call.node, nodes.Name) and call.node.name == "_"
+        ]
+        found |= {each.value for each in first if isinstance(each, nodes.Const)}
+    return found
+
+
+def catalogue(code: str) -> Catalog:
+    with (LOCALES / f"{code}.po").open("rb") as file:
+        return read_po(file, locale=code, abort_invalid=True)
+
+
+def messages(code: str) -> list[Message]:
+    return [message for message in catalogue(code) if message.id]
+
+
+def test_there_is_a_file_for_each_language_and_for_no_other() -> None:
+    assert sorted(path.stem for path in LOCALES.iterdir()) == sorted(TRANSLATED)
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_every_text_is_translated_and_no_translation_is_left_over(code: str) -> None:
+    assert {message.id for message in messages(code)} == texts()
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_a_translation_is_whole(code: str) -> None:
+    for message in messages(code):
+        sources = [message.id] if isinstance(message.id, str) else list(message.id)
+        said = [message.string] if isinstance(message.string, str) else list(message.string or ())
+        assert all(said), f"{sources[0]}: not translated"
+        assert not message.fuzzy, f"{sources[0]}: not looked at"
+        gaps = {name for source in sources for name in _GAPS.findall(source)}
+        for each in said:
+            assert set(_GAPS.findall(each)) == gaps, f"{sources[0]}: other gaps"
+        assert len(said) == (1 if len(sources) == 1 else catalogue(code).num_plurals)
