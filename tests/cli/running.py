@@ -16,6 +16,8 @@ from typing import Any, Self
 import httpx
 import psutil
 
+from tests.conftest import UNFIT_FOR_LOGS
+
 SOURCE = Path(__file__).parents[2] / "src"
 PATIENCE_SECONDS = 60.0
 SECRET = "a-secret-for-tests-and-nothing-else"
@@ -181,6 +183,9 @@ class Running:
                 if process.is_running():
                     process.kill()
             self.process.wait()
+        if kind is None:
+            unfit = [line for line in self.log.splitlines() if UNFIT_FOR_LOGS.search(line)]
+            assert unfit == [], "an address or a token was logged"
 
 
 class Up(Running):
