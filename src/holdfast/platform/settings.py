@@ -214,8 +214,91 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=1, le=3600, description="A worker silent this long is dead.")
     ] = 60.0
     jobs_at_once: Annotated[
-        int, Meta(ge=1, le=256, description="Jobs that one worker runs side by side.")
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="Jobs that one worker runs side by side; of one kind half as many at most.",
+        ),
     ] = 8
+    job_seconds_max: Annotated[
+        float,
+        Meta(ge=1, le=86_400, description="A job that has not ended after this is stopped and tried again."),
+    ] = 600.0
+
+    # A message broker
+    broker_url: Annotated[
+        Annotated[str, Meta(pattern=r"^(amqps?|kafkas?)://", max_length=2000)] | None,
+        Meta(
+            description="Where every fact is published: amqp(s)://user:password@host/vhost (RabbitMQ) or kafka(s)://host:port,host:port.",
+            extra=_SECRET,
+        ),
+    ] = None
+    broker_queues: Annotated[
+        str,
+        Meta(
+            description="Queues that RabbitMQ is made to have and the kinds each gets: `loyalty=booking.*;all=#`; `off`: none."
+        ),
+        Meta(pattern=r"^(off|[\w.-]{1,100}=[\w.*#,]+(;[\w.-]{1,100}=[\w.*#,]+)*)$", max_length=4000),
+    ] = "holdfast.facts=#"
+    broker_seconds: Annotated[
+        float, Meta(gt=0, le=300, description="The longest that the broker may take over a batch of facts.")
+    ] = 10.0
+
+    # Payments
+    payments: Annotated[
+        Annotated[
+            str, Meta(pattern=r"^(sandbox|stripe|razorpay)(,(sandbox|stripe|razorpay))*$", max_length=100)
+        ]
+        | None,
+        Meta(
+            description="Who takes the money: `sandbox`, `stripe`, `razorpay`, a comma between them, the first where nobody chooses; unset: nobody."
+        ),
+    ] = None
+    payments_test: Annotated[
+        Literal["on", "off"],
+        Meta(description="Lets the sandbox, whose money is none, be used elsewhere than on loopback."),
+    ] = "off"
+    provider_seconds: Annotated[
+        float, Meta(gt=0, le=120, description="The longest that one call of a payment provider may take.")
+    ] = 15.0
+    provider_failures_max: Annotated[
+        int,
+        Meta(
+            ge=1, le=1000, description="Calls that fail one after the other before a provider is left alone."
+        ),
+    ] = 5
+    provider_pause_seconds: Annotated[
+        float, Meta(gt=0, le=3600, description="How long it is left alone; then one call tries it.")
+    ] = 20.0
+    stripe_key: Annotated[
+        str | None, Meta(description="Secret or restricted key of the API of Stripe.", extra=_SECRET)
+    ] = None
+    stripe_webhook_secret: Annotated[
+        str | None,
+        Meta(
+            description="What Stripe signs its webhooks with (`whsec_...`); `new,old` while it is rotated.",
+            extra=_SECRET,
+        ),
+    ] = None
+    stripe_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://", max_length=300)] | None,
+        Meta(description="Where Stripe's API is, for tests; unset: where it is."),
+    ] = None
+    razorpay_key_id: Annotated[str | None, Meta(description="Key id of the API of Razorpay.")] = None
+    razorpay_key_secret: Annotated[str | None, Meta(description="The secret of that key.", extra=_SECRET)] = (
+        None
+    )
+    razorpay_webhook_secret: Annotated[
+        str | None,
+        Meta(
+            description="What Razorpay signs its webhooks with; `new,old` while it is rotated.", extra=_SECRET
+        ),
+    ] = None
+    razorpay_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://", max_length=300)] | None,
+        Meta(description="Where Razorpay's API is, for tests; unset: where it is."),
+    ] = None
 
     # Mail
     smtp_url: Annotated[

@@ -84,6 +84,19 @@ JOB_OUTCOMES = Counter(
 )
 OUTBOX_WAITING = Gauge("holdfast_outbox_waiting", "Facts not yet handed on.", multiprocess_mode="mostrecent")
 
+# The broker
+BROKER_PUBLISHED = Counter("holdfast_broker_published_total", "Facts that the broker has confirmed.")
+BROKER_FAILURES = Counter(
+    "holdfast_broker_failures_total", "Batches that the broker did not confirm whole, by error.", ["error"]
+)
+BROKER_UNROUTED = Counter("holdfast_broker_unrouted_total", "Facts that no queue of the broker wanted.")
+BROKER_WAITING = Gauge(
+    "holdfast_broker_waiting", "Facts that wait for the broker.", multiprocess_mode="mostrecent"
+)
+BROKER_OLDEST_SECONDS = Gauge(
+    "holdfast_broker_oldest_seconds", "How long the oldest of them has.", multiprocess_mode="mostrecent"
+)
+
 # Selling (R161 to R163)
 CLAIMS = Counter(
     "holdfast_claims_total", "Claims by outcome: pending, confirmed, replayed, or the refusal.", ["outcome"]
@@ -104,6 +117,26 @@ QUEUED_CLAIMS = Gauge(
 QUEUED_CLAIMS_AGE_SECONDS = Gauge(
     "holdfast_queued_claims_oldest_seconds",
     "How long the oldest claim in a queue has waited.",
+    multiprocess_mode="mostrecent",
+)
+PAYMENTS = Counter(
+    "holdfast_payments_total",
+    "Attempts to pay by how they went on: open, succeeded, declined, closed, mismatched, disputed.",
+    ["provider", "state"],
+)
+REFUNDS = Counter(
+    "holdfast_refunds_total", "Refunds by the state that they came to.", ["provider", "state"]
+)
+REFUNDS_OPEN = Gauge(
+    "holdfast_refunds_open",
+    "Refunds that are WANTED, SENT, or FAILED and not tried again.",
+    ["state"],
+    multiprocess_mode="mostrecent",
+)
+REFUNDS_AGE_SECONDS = Gauge(
+    "holdfast_refunds_oldest_seconds",
+    "How long nothing has been heard of one of them.",
+    ["state"],
     multiprocess_mode="mostrecent",
 )
 VIEW_READS = Counter(
