@@ -25,6 +25,7 @@ from holdfast.booking import (
     customers_routes,
     export_routes,
     privacy_routes,
+    promotions_routes,
     seeds_routes,
     series_routes,
     show_routes,
@@ -35,12 +36,15 @@ from holdfast.catalog import picture_routes
 from holdfast.catalog import routes as catalog_routes
 from holdfast.engine import Engine
 from holdfast.live import routes as live_routes
+from holdfast.payments import sandbox_routes
 from holdfast.platform import migrate, telemetry
 from holdfast.platform.errors import Busy, Refusal
 from holdfast.platform.http import ANYONE, Answer, App, Call, Count, Routes, build_app
 from holdfast.platform.limits import Limits, Profile, by_address
 from holdfast.platform.once import Once
 from holdfast.platform.openapi import document_routes, openapi
+from holdfast.webhooks import feed_routes
+from holdfast.webhooks import routes as webhook_routes
 
 operator_routes = Routes("operators")
 ROUTES = [
@@ -49,12 +53,14 @@ ROUTES = [
     catalog_routes.routes,
     picture_routes.routes,
     booking_routes.routes,
+    promotions_routes.routes,
     account_customers_routes.routes,
     customers_routes.routes,
     privacy_routes.routes,
     ticket_routes.routes,
     challenge_routes.routes,
     export_routes.routes,
+    sandbox_routes.routes,
     live_routes.routes,
     account_routes.routes,
     audit_routes.routes,
@@ -62,6 +68,8 @@ ROUTES = [
     people_routes.routes,
     key_routes.routes,
     organizer_routes.routes,
+    webhook_routes.routes,
+    feed_routes.routes,
     operator_routes,
     job_routes.routes,
     seeds_routes.routes,

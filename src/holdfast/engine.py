@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from holdfast import accounts, booking
+import msgspec
+
+from holdfast import accounts, booking, payments, webhooks
 from holdfast.accounts import Access, Keys, Oidc, Reception, Sessions, opened_oidc
 from holdfast.booking import Office
 from holdfast.live import Hub
-from holdfast.platform import jobs, mail, once, outbox
+from holdfast.platform import broker, jobs, mail, once, outbox
 from holdfast.platform.broadcast import Broadcast
 from holdfast.platform.cache import Cache
 from holdfast.platform.challenge import Challenger, open_challenger
@@ -37,6 +39,8 @@ PRUNE_SECONDS = 300.0
 FORGET_SECONDS = 3600.0
 # A claim that is queued is hinted at, and decided at once; this is for hints that were lost.
 QUEUE_SECONDS = 1.0
+# Facts for the feed are hinted at, too.
+NUMBER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Engine:
     pictures: Pictures
     codes: Codes
     printer: Printer
+    providers: Mapping[str, payments.Provider]
 
     def booking_secret(self, show_id: ShowId, booking_id: BookingId) -> str:
         """The buyer's right to a booking. It is never stored, so a replay of the claim can give it again."""
@@ -126,9 +131,12 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         stack.callback(hub.close)
         pictures = Pictures()
         stack.callback(pictures.close)
+        providers = payments.open_providers(settings, db, secrets)
+        for provider in providers.values():
+            stack.push_async_callback(provider.aclose)
         yield Engine(
             settings, db, broadcast, cache, secrets, limits, access, keys, sessions, reception, oidc, office, challenger, hub,
-            Mailer(settings, secrets), pictures, Codes(secrets), printer,
+            Mailer(settings, secrets), pictures, Codes(secrets), printer, providers,
         )  # fmt: skip
 
 
@@ -138,20 +146,38 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     Any number of processes may do so at once.
     """
     followers = Followers()
+    taker = webhooks.Taker(engine.db)
+    webhooks.follow(followers, taker)
+    deliverer = webhooks.Deliverer(engine.settings, engine.secrets)
+    sending = {webhooks.DELIVER: deliverer.deliver, webhooks.REPLAY: webhooks.replay_span}
+    publisher = broker.Broker(engine.settings) if engine.settings.broker_url else None
     handlers: Mapping[str, jobs.Handler] = {
         booking.END_BOOKINGS: _end_bookings(engine),
         booking.FIND: booking.Finder(engine.secrets, engine, engine.settings.address).send_links,
         booking.ERASE: partial(booking.erase, engine.secrets),
         mail.SEND: engine.mailer.send,
         accounts.FORGOTTEN: accounts.answer_forgotten(engine.secrets, engine.settings.address),
+        **payments.sandbox_handlers(engine.providers),
         **followers.handlers(),
+        **(publisher.follow(followers) if publisher else {}),
     }
-    worker = Worker(engine.db, engine.settings, handlers, broadcast=engine.broadcast)
+    worker = Worker(engine.db, engine.settings, handlers, broadcast=engine.broadcast, elsewhere=sending)
+    sender = Worker(
+        engine.db,
+        msgspec.structs.replace(engine.settings, jobs_at_once=2 * webhooks.AT_ONCE),
+        sending,
+        broadcast=engine.broadcast,
+        elsewhere=handlers,
+    )
+    numberer = Periodic("number facts", NUMBER_SECONDS, lambda: webhooks.number(engine.db))
+    asked = Periodic("see which facts are asked for", webhooks.ASKED_SECONDS, taker.look)
     relay = Periodic("hand on facts", 1.0, Relay(engine.db, followers).hand_on)
     queue = Periodic("decide queued claims", QUEUE_SECONDS, lambda: booking.decide_queued(engine.office))
     duties = [
         relay,
         queue,
+        numberer,
+        asked,
         Periodic("sweep", engine.settings.sweep_seconds, lambda: booking.sweep(engine.office)),
         Periodic("release blocks", BLOCKS_SECONDS, lambda: booking.release_due(engine.office)),
         Periodic("measure", GAUGES_SECONDS, lambda: jobs.measure(engine.db)),
@@ -164,12 +190,18 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
         Periodic("forget links", PRUNE_SECONDS, lambda: accounts.prune_links(engine.db)),
         Periodic("forget buyers", FORGET_SECONDS, lambda: booking.forget_due(engine.office)),
         Periodic("forget letters", PRUNE_SECONDS, lambda: mail.forget_old(engine.db)),
+        Periodic("forget facts", PRUNE_SECONDS, lambda: webhooks.forget_old(engine.db)),
     ]
+    if publisher:
+        duties.append(Periodic("measure the broker", GAUGES_SECONDS, lambda: broker.measure(engine.db)))
     hints = [
         engine.broadcast.subscribe(outbox.TOPIC, lambda _: relay.wake()),
         engine.broadcast.subscribe(booking.QUEUE_TOPIC, lambda _: queue.wake()),
+        engine.broadcast.subscribe(webhooks.NUMBER_TOPIC, lambda _: numberer.wake()),
+        engine.broadcast.subscribe(webhooks.ASKED_TOPIC, lambda _: asked.wake()),
     ]
     running = asyncio.create_task(worker.run(), name="jobs")
+    running_sender = asyncio.create_task(sender.run(), name="webhooks")
     for duty in duties:
         duty.start()
     try:
@@ -177,8 +209,11 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     finally:
         for hint in hints:
             hint()
-        await asyncio.gather(*(duty.stop() for duty in duties), worker.stop())
-        await running
+        await asyncio.gather(*(duty.stop() for duty in duties), worker.stop(), sender.stop())
+        await asyncio.gather(running, running_sender)
+        await deliverer.close()
+        if publisher:
+            await publisher.close()
 
 
 def _parts(coded: Coded) -> tuple[bytes, ...]:

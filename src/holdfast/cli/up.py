@@ -147,6 +147,8 @@ def _for_children(settings: Settings) -> Settings:
     changes: dict[str, str] = {}
     if settings.host in LOOPBACK and "HOLDFAST_SEED_ROUTES" not in os.environ:
         changes["seed_routes"] = "open"
+    if settings.host in LOOPBACK and settings.payments is None:
+        changes["payments"] = "sandbox"
     if sys.stderr.isatty() and "HOLDFAST_LOG_FORMAT" not in os.environ:
         changes["log_format"] = "console"
     return msgspec.structs.replace(settings, **changes)
