@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-import msgspec
-
-from holdfast import accounts, booking, payments, webhooks
+from holdfast import accounts, booking, notifications, payments, webhooks
 from holdfast.accounts import Access, Keys, Oidc, Reception, Sessions, opened_oidc
-from holdfast.booking import Office
+from holdfast.booking import Cashier, Office
 from holdfast.live import Hub
 from holdfast.platform import broker, jobs, mail, once, outbox
 from holdfast.platform.broadcast import Broadcast
@@ -35,12 +33,11 @@ from holdfast.tickets import Coded, Codes, Printer
 GAUGES_SECONDS = 5.0
 BLOCKS_SECONDS = 5.0
 PRUNE_SECONDS = 300.0
+REMIND_SECONDS = 60.0
 # A show falls due by the day.
 FORGET_SECONDS = 3600.0
 # A claim that is queued is hinted at, and decided at once; this is for hints that were lost.
 QUEUE_SECONDS = 1.0
-# Facts for the feed are hinted at, too.
-NUMBER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,7 @@ class Engine:
     codes: Codes
     printer: Printer
     providers: Mapping[str, payments.Provider]
+    cashier: Cashier
 
     def booking_secret(self, show_id: ShowId, booking_id: BookingId) -> str:
         """The buyer's right to a booking. It is never stored, so a replay of the claim can give it again."""
@@ -125,6 +123,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         oidc = await stack.enter_async_context(opened_oidc(settings, secrets))
         cache = Cache(broadcast)
         office = await stack.enter_async_context(Office(db, broadcast, cache, settings, secrets))
+        codes = Codes(secrets)
         printer = Printer(settings.fonts)
         stack.callback(printer.close)
         hub = Hub(office.views, settings.live_viewers_max)
@@ -136,7 +135,8 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             stack.push_async_callback(provider.aclose)
         yield Engine(
             settings, db, broadcast, cache, secrets, limits, access, keys, sessions, reception, oidc, office, challenger, hub,
-            Mailer(settings, secrets), pictures, Codes(secrets), printer, providers,
+            Mailer(settings, secrets, notifications.makers(office, printer, codes)), pictures, codes, printer, providers,
+            Cashier(office, providers),
         )  # fmt: skip
 
 
@@ -146,38 +146,30 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     Any number of processes may do so at once.
     """
     followers = Followers()
-    taker = webhooks.Taker(engine.db)
-    webhooks.follow(followers, taker)
-    deliverer = webhooks.Deliverer(engine.settings, engine.secrets)
-    sending = {webhooks.DELIVER: deliverer.deliver, webhooks.REPLAY: webhooks.replay_span}
+    teller = notifications.follow(followers, engine.office, engine)
+    sending = webhooks.Sending(engine.db, engine.settings, engine.secrets, engine.broadcast)
+    sending.follow(followers)
     publisher = broker.Broker(engine.settings) if engine.settings.broker_url else None
     handlers: Mapping[str, jobs.Handler] = {
         booking.END_BOOKINGS: _end_bookings(engine),
         booking.FIND: booking.Finder(engine.secrets, engine, engine.settings.address).send_links,
         booking.ERASE: partial(booking.erase, engine.secrets),
+        booking.RESEND: teller.sent_again,
+        booking.TEXT: notifications.Texter(teller, notifications.gateway_of(engine.settings)).send,
+        notifications.ROUND: partial(notifications.go_round, teller),
         mail.SEND: engine.mailer.send,
         accounts.FORGOTTEN: accounts.answer_forgotten(engine.secrets, engine.settings.address),
+        payments.WATCH: engine.cashier.watch,
         **payments.sandbox_handlers(engine.providers),
         **followers.handlers(),
         **(publisher.follow(followers) if publisher else {}),
     }
-    worker = Worker(engine.db, engine.settings, handlers, broadcast=engine.broadcast, elsewhere=sending)
-    sender = Worker(
-        engine.db,
-        msgspec.structs.replace(engine.settings, jobs_at_once=2 * webhooks.AT_ONCE),
-        sending,
-        broadcast=engine.broadcast,
-        elsewhere=handlers,
-    )
-    numberer = Periodic("number facts", NUMBER_SECONDS, lambda: webhooks.number(engine.db))
-    asked = Periodic("see which facts are asked for", webhooks.ASKED_SECONDS, taker.look)
+    worker = Worker(engine.db, engine.settings, handlers, broadcast=engine.broadcast, elsewhere=sending.kinds)
     relay = Periodic("hand on facts", 1.0, Relay(engine.db, followers).hand_on)
     queue = Periodic("decide queued claims", QUEUE_SECONDS, lambda: booking.decide_queued(engine.office))
     duties = [
         relay,
         queue,
-        numberer,
-        asked,
         Periodic("sweep", engine.settings.sweep_seconds, lambda: booking.sweep(engine.office)),
         Periodic("release blocks", BLOCKS_SECONDS, lambda: booking.release_due(engine.office)),
         Periodic("measure", GAUGES_SECONDS, lambda: jobs.measure(engine.db)),
@@ -189,19 +181,21 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
         Periodic("forget API keys", PRUNE_SECONDS, lambda: accounts.prune_keys(engine.db)),
         Periodic("forget links", PRUNE_SECONDS, lambda: accounts.prune_links(engine.db)),
         Periodic("forget buyers", FORGET_SECONDS, lambda: booking.forget_due(engine.office)),
+        Periodic(
+            "remind buyers", REMIND_SECONDS, lambda: notifications.remind_due(engine.db, engine.settings)
+        ),
+        Periodic("forget notices", PRUNE_SECONDS, lambda: notifications.forget_notices(engine.db)),
+        Periodic("forget events", PRUNE_SECONDS, lambda: payments.prune_events(engine.db)),
         Periodic("forget letters", PRUNE_SECONDS, lambda: mail.forget_old(engine.db)),
-        Periodic("forget facts", PRUNE_SECONDS, lambda: webhooks.forget_old(engine.db)),
     ]
     if publisher:
         duties.append(Periodic("measure the broker", GAUGES_SECONDS, lambda: broker.measure(engine.db)))
     hints = [
         engine.broadcast.subscribe(outbox.TOPIC, lambda _: relay.wake()),
         engine.broadcast.subscribe(booking.QUEUE_TOPIC, lambda _: queue.wake()),
-        engine.broadcast.subscribe(webhooks.NUMBER_TOPIC, lambda _: numberer.wake()),
-        engine.broadcast.subscribe(webhooks.ASKED_TOPIC, lambda _: asked.wake()),
     ]
     running = asyncio.create_task(worker.run(), name="jobs")
-    running_sender = asyncio.create_task(sender.run(), name="webhooks")
+    sending.start(elsewhere=handlers)
     for duty in duties:
         duty.start()
     try:
@@ -209,9 +203,8 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     finally:
         for hint in hints:
             hint()
-        await asyncio.gather(*(duty.stop() for duty in duties), worker.stop(), sender.stop())
-        await asyncio.gather(running, running_sender)
-        await deliverer.close()
+        await asyncio.gather(*(duty.stop() for duty in duties), worker.stop(), sending.stop())
+        await running
         if publisher:
             await publisher.close()
 

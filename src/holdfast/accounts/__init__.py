@@ -49,6 +49,7 @@ from holdfast.accounts.people import (
     create_owner,
     first_owner,
     member,
+    owner_addresses,
 )
 from holdfast.accounts.recovery import FORGOTTEN, answer_forgotten
 from holdfast.accounts.second_factor import reseal_some as reseal_second_factors
@@ -102,6 +103,7 @@ __all__ = [
     "member",
     "opened_oidc",
     "organizer_by_id",
+    "owner_addresses",
     "permissions_of",
     "permits",
     "prune_keys",

@@ -28,6 +28,7 @@ Permission = Literal[
     "venues.read",
     "venues.write",
     "blocks.write",
+    "codes.write",
     "bookings.read",
     "bookings.write",
     "members.read",
@@ -35,12 +36,17 @@ Permission = Literal[
     "keys.read",
     "keys.write",
     "audit.read",
+    "door.scan",
+    "door.write",
     "privacy.write",
     "organizer.write",
     "organizers.read",
     "organizers.write",
     "jobs.read",
     "jobs.write",
+    "webhooks.read",
+    "webhooks.write",
+    "facts.read",
 ]
 Holder = Role | Literal["admin"]
 
@@ -60,6 +66,8 @@ PERMISSIONS: dict[Permission, frozenset[Holder]] = {
     "venues.read": _WORKS_HERE,
     "venues.write": _RUNS_THE_SHOWS,
     "blocks.write": _SELLS,
+    # Promotion codes: read them, too, for who knows one pays less.
+    "codes.write": _RUNS_THE_SHOWS,
     # Bookings carry names and addresses, so the door does not read them.
     "bookings.read": _SELLS | {"viewer"},
     # Confirm what was paid elsewhere, and cancel.
@@ -70,6 +78,10 @@ PERMISSIONS: dict[Permission, frozenset[Holder]] = {
     "keys.read": _RUNS_THE_SHOWS,
     "keys.write": _OWNS,
     "audit.read": _OWNS,
+    # Scan tickets, look for people by name, and undo; the door sees names, and neither addresses nor prices.
+    "door.scan": _SELLS | {"door"},
+    # Lists and gates.
+    "door.write": _RUNS_THE_SHOWS,
     # Give buyers what is known of them, and forget them, which nobody can take back.
     "privacy.write": _OWNS,
     # The organizer's own name and rules.
@@ -79,6 +91,11 @@ PERMISSIONS: dict[Permission, frozenset[Holder]] = {
     # Jobs carry what every organizer's followers do.
     "jobs.read": _LOOKS_AFTER_THE_INSTALLATION,
     "jobs.write": _LOOKS_AFTER_THE_INSTALLATION,
+    # Addresses that facts are sent to may carry secrets of the receiver.
+    "webhooks.read": _RUNS_THE_SHOWS,
+    "webhooks.write": _RUNS_THE_SHOWS,
+    # Ids and amounts of every sale.
+    "facts.read": _RUNS_THE_SHOWS | {"viewer"},
 }
 
 # What no organizer's role gives.

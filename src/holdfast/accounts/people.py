@@ -14,6 +14,7 @@ from holdfast.platform.ids import OrganizerId, PersonId, new_id
 
 EMAIL_LENGTH_MAX = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 NAME_LENGTH_MAX = 255
+OWNERS_TOLD_MAX = 10
 
 sql = load_queries(__file__)
 
@@ -122,6 +123,11 @@ async def first_owner(db: Database | Transaction) -> Member | None:
     """The oldest owner of the oldest organizer; None on an empty database."""
     row = await db.row(sql.first_owner)
     return None if row is None else _member(row)
+
+
+async def owner_addresses(db: Database | Transaction, organizer_id: OrganizerId) -> list[str]:
+    """Where the owners of an organizer are written to: at most OWNERS_TOLD_MAX of them."""
+    return [row["email"] for row in await db.rows(sql.owner_addresses, organizer_id, OWNERS_TOLD_MAX)]
 
 
 async def member(db: Database, principal: Principal) -> Member:

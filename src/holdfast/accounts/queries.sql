@@ -77,6 +77,11 @@ left join second_factors f on f.person_id = m.person_id
 where m.organizer_id = $1
 order by p.email;
 
+-- name: owner_addresses
+-- Where up to $2 owners of an organizer are written to, whoever was there first. Locks nothing.
+select p.email from members m join people p on p.person_id = m.person_id
+where m.organizer_id = $1 and m.role = 'owner' order by m.created_at, m.person_id limit $2;
+
 -- name: lock_members
 -- All members of an organizer, held until the commit: two owners cannot leave at once, each counting on the other.
 select person_id, role from members where organizer_id = $1 order by person_id for update;

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
-from holdfast import accounts, booking
+from holdfast import accounts, booking, webhooks
 from holdfast.platform import mail
 from holdfast.platform.db import Database, Transaction
 from holdfast.platform.secret import Resealed, Secrets
@@ -18,6 +18,7 @@ SEALED: dict[str, Callable[[Transaction, Secrets, Any, int], Awaitable[Resealed]
     "letters": mail.reseal_some,
     "customers": accounts.reseal_customers,
     "second factors": accounts.reseal_second_factors,
+    "secrets of webhooks": webhooks.reseal_some,
 }
 
 

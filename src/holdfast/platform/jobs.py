@@ -7,7 +7,8 @@ what fails too often becomes a dead letter, which a person lists, replays or dis
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from random import uniform
@@ -90,6 +91,10 @@ class Later(Exception):
         self.seconds = seconds
 
 
+class TookTooLong(Exception):
+    """What a run fails with that `settings.job_seconds_max` ended."""
+
+
 class LeaseLost(Exception):
     """Raised by `finish`: the lease ended and the job was taken by another run. Let it roll the transaction back."""
 
@@ -112,6 +117,11 @@ async def enqueue_many(tx: Transaction, jobs: Sequence[tuple[UUID, str, Any, dat
     if jobs:
         await tx.execute(sql.jobs_added, *(list(column) for column in zip(*jobs, strict=True)))
         tx.after_commit(partial(hint, TOPIC))
+
+
+def ring() -> None:
+    """Lets workers look for jobs now: for whoever has added some otherwise than by `enqueue`, after the commit."""
+    hint(TOPIC)
 
 
 async def finish(tx: Transaction, job: Job) -> None:
@@ -184,8 +194,9 @@ class _Run:
 class Worker:
     """Runs jobs of the kinds in `handlers`, `settings.jobs_at_once` side by side, until it is stopped.
 
-    Kinds that it does not know are left to others, and named once in the log. With a Broadcast it looks as soon as a
-    job is added anywhere, without one every POLL_SECONDS.
+    Jobs of one kind take half of the places at most, so that those of a follower that hangs leave room for the others; a
+    run that takes longer than `settings.job_seconds_max` fails. Kinds that it does not know are left to others, and
+    named once in the log, but for those `elsewhere`, which another worker of the process has. With a Broadcast it looks as soon as a job is added anywhere, without one every POLL_SECONDS.
     """
 
     def __init__(
@@ -196,16 +207,18 @@ class Worker:
         *,
         broadcast: Broadcast | None = None,
         retry_seconds: float = RETRY_SECONDS,
+        elsewhere: Iterable[str] = (),
     ) -> None:
         self._db = db
         self._settings = settings
         self._handlers = dict(handlers)
         self._kinds = list(self._handlers)
+        self._elsewhere = list(elsewhere)
+        self._of_a_kind_max = max(1, settings.jobs_at_once // 2)
         self._broadcast = broadcast
         self._retry_seconds = retry_seconds
         self._runs: dict[tuple[UUID, UUID], _Run] = {}
         self._wake = asyncio.Event()
-        self._more = False
         self._stopping = False
         self._stopped = asyncio.Event()
         self._stopped.set()
@@ -254,8 +267,6 @@ class Worker:
             log.warning("no jobs taken", error=str(refusal))
         except Exception:
             log.exception("no jobs taken")
-        # As many as were asked for: more may be due, so the first run that ends looks for them.
-        self._more = taken == free
         if not taken:
             await asyncio.sleep(LOOK_GAP_SECONDS)
         await woken(self._wake, POLL_SECONDS)
@@ -263,8 +274,10 @@ class Worker:
     async def _take(self, most: int) -> int:
         # Counted from before the question, so that this end of the lease is never later than the database's.
         until = asyncio.get_running_loop().time() + self._settings.job_lease_seconds
+        running = Counter(run.job.kind for run in self._runs.values())
+        room = [self._of_a_kind_max - running[kind] for kind in self._kinds]
         rows = await self._db.rows(
-            sql.jobs_taken, self._kinds, most, self._settings.job_lease_seconds, new_id()
+            sql.jobs_taken, self._kinds, room, most, self._settings.job_lease_seconds, new_id()
         )
         for row in rows:
             job = Job(*row)
@@ -277,7 +290,9 @@ class Worker:
         self._runs.pop((job.id, job.lease)).limit.cancel()
         if not task.cancelled() and (error := task.exception()):
             log.error("job left to its lease", job_id=str(job.id), kind=job.kind, exc_info=error)
-        if self._more:
+        # Where there was no room, in all or for this kind, more may be due.
+        of_a_kind = sum(run.job.kind == job.kind for run in self._runs.values())
+        if len(self._runs) + 1 >= self._settings.jobs_at_once or of_a_kind + 1 >= self._of_a_kind_max:
             self._wake.set()
 
     async def _do(self, job: Job) -> None:
@@ -295,7 +310,7 @@ class Worker:
         if job.attempts > self._settings.job_attempts_max:
             return await self._bury(job, "No run came to an end: the worker died each time.")
         try:
-            await self._handlers[job.kind](job, self._db)
+            await self._bounded(job)
         except Later as later:
             await self._put_back(job, later.seconds, 1, None)
             return "later"
@@ -309,6 +324,18 @@ class Worker:
         if not job.finished:
             await self._end(sql.job_finished, job)
         return "done"
+
+    async def _bounded(self, job: Job) -> None:
+        seconds = self._settings.job_seconds_max
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                await self._handlers[job.kind](job, self._db)
+        except TimeoutError as error:
+            # Not one of the handler's own, which say more.
+            if not limit.expired():
+                raise
+            raise TookTooLong(f"no end within {seconds:g} s") from error
 
     async def _failed(self, job: Job, error: Exception) -> str:
         if job.finished:
@@ -363,7 +390,7 @@ class Worker:
 
     async def _name_unknown_kinds(self) -> None:
         self._unknown_at = monotonic() + UNKNOWN_SECONDS
-        rows = await self._db.rows(sql.unknown_kinds, self._kinds, UNKNOWN_LOOKED_AT_MAX)
+        rows = await self._db.rows(sql.unknown_kinds, self._kinds + self._elsewhere, UNKNOWN_LOOKED_AT_MAX)
         unknown = {row["kind"] for row in rows} - self._unknown
         if unknown:
             self._unknown |= unknown

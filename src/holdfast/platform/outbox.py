@@ -4,10 +4,11 @@ A fact is a row of `outbox`, written by the SQL function `announce` or by `annou
 adds one job for each follower, in one transaction, so that nothing is lost or handed on twice wherever it dies. It goes
 show by show, because on Citus rows of several shows cannot be locked in one statement. Facts that nobody follows are
 deleted. Any number of relays may run. Order is not kept: who needs it goes by the version that the fact carries.
+Who follows every fact may instead keep them by a `Keeper`, in the transaction that takes them out.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import md5
 from typing import Any
@@ -40,28 +41,51 @@ class Fact(msgspec.Struct, frozen=True):
     data: Any
 
 
+# Writes down the facts of one show (fact_id, kind, payload, created_at) in the transaction that takes them out of the
+# outbox. It holds up the relay, so it must be short.
+Keeper = Callable[[Transaction, UUID, Sequence[Record]], Awaitable[None]]
+
+
 class Followers:
     """Who follows what: made by the engine at its start and handed to the relay and the workers."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, dict[str, jobs.Handler]] = {}
+        self._wanted: dict[tuple[str, str], Callable[[], bool]] = {}
+        self.keepers: list[Keeper] = []
 
-    def follow(self, kind: str, name: str, handler: jobs.Handler) -> None:
+    def keep(self, keeper: Keeper) -> None:
+        """Gives `keeper` every fact, of kinds that are yet to be invented too, without a job for each."""
+        self.keepers.append(keeper)
+
+    def follow(
+        self, kind: str, name: str, handler: jobs.Handler, *, wanted: Callable[[], bool] | None = None
+    ) -> None:
         """Lets `handler` have a job for every fact of `kind`; `name` says who follows and is part of the job's kind.
 
-        One name may follow several kinds, each once.
+        One name may follow several kinds, each once. While `wanted()` is false there are no jobs of this kind.
         """
         kinds = self._handlers.setdefault(name, {})
         assert kind not in kinds, f"{name} follows {kind} twice"
         kinds[kind] = handler
+        if wanted is not None:
+            self._wanted[name, kind] = wanted
 
     def of(self, kind: str) -> list[str]:
-        """The names of those who follow `kind`."""
-        return [name for name, kinds in self._handlers.items() if kind in kinds]
+        """The names of those who follow `kind`, and want it now."""
+        return [
+            name
+            for name, kinds in self._handlers.items()
+            if kind in kinds and self._wanted.get((name, kind), _always)()
+        ]
 
     def handlers(self) -> Mapping[str, jobs.Handler]:
         """The handlers for a Worker, by the kinds of their jobs."""
         return {f"follow:{name}": _by_fact(name, kinds) for name, kinds in self._handlers.items()}
+
+
+def _always() -> bool:
+    return True
 
 
 def _by_fact(name: str, kinds: Mapping[str, jobs.Handler]) -> jobs.Handler:
@@ -152,13 +176,19 @@ class Relay:
                 for name in self._followers.of(fact["kind"])
             ]
             await jobs.enqueue_many(tx, added)
+            if facts:
+                for keeper in self._followers.keepers:
+                    await keeper(tx, show_id, facts)
         return len(facts)
 
 
-def _payload(show_id: UUID, fact: Record) -> dict[str, Any]:
-    return msgspec.to_builtins(  # type: ignore[no-any-return]
-        Fact(fact["fact_id"], fact["kind"], show_id, rfc3339(fact["created_at"]), fact["payload"])
-    )
+def fact_in(show_id: UUID, row: Record) -> Fact:
+    """The fact that a row (fact_id, kind, payload, created_at) is."""
+    return Fact(row["fact_id"], row["kind"], show_id, rfc3339(row["created_at"]), row["payload"])
+
+
+def _payload(show_id: UUID, row: Record) -> dict[str, Any]:
+    return msgspec.to_builtins(fact_in(show_id, row))  # type: ignore[no-any-return]
 
 
 def _job_id(fact_id: UUID, name: str) -> UUID:
