@@ -101,6 +101,16 @@ class IdempotencyMismatch(Refusal):
     title = "This Idempotency-Key was used with another request."
 
 
+class StillRunning(Conflict):
+    """The very same request, under the same key, has not been answered yet."""
+
+    code = "still_running"
+    title = "An equal request under this Idempotency-Key is still being worked on."
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, retry_after=1)
+
+
 class Busy(Refusal):
     """Not now. `retry_after` (seconds) is always sent; nothing was done, or what was done can be looked up."""
 

@@ -316,8 +316,10 @@ class App:
         call.query = route.read_query(call.scope["query_string"])
         if route.reads_body:
             await self._take_body(route, call)
-        if route.once:
-            result: Any = await self._once.run(call, route.finished)  # type: ignore[union-attr]
+        if route.once == "in steps":
+            result: Any = await self._once.run_steps(call, route.finished)  # type: ignore[union-attr]
+        elif route.once:
+            result = await self._once.run(call, route.finished)  # type: ignore[union-attr]
         else:
             result = await route.handler(call)
         return result if result.__class__ is Answer else Answer(route.success, result)

@@ -3,6 +3,9 @@
 The key is taken, the operation done and the answer kept in one transaction, so that either all three are there or none.
 An equal request that comes meanwhile waits for the answer. A refusal is an exception: everything is rolled back, the
 key included, and the next try is a first try. Claims have a way of their own, in the booking functions.
+
+An operation that asks somebody outside cannot be one transaction. It takes the key with a commit of its own, and an equal
+request that comes meanwhile is answered 409. It must bear to be begun again, because its process may die on the way.
 """
 
 import asyncio
@@ -12,16 +15,20 @@ from typing import Any
 
 from holdfast.platform.calls import Answer, Call
 from holdfast.platform.db import Database, Record, Transaction, load_queries
-from holdfast.platform.errors import Busy, IdempotencyMismatch
+from holdfast.platform.errors import Busy, IdempotencyMismatch, StillRunning
 from holdfast.platform.settings import Settings
 
 REPLAYED = (b"idempotency-replayed", b"true")
 PRUNED_AT_ONCE = 1000
 _TRIES = 3
+# Longer than any operation that asks somebody outside may take: then its process is taken for dead.
+PROMISE_SECONDS = 150.0
+_UNKEPT = 0
 
 sql = load_queries(__file__)
 
 Operation = Callable[[Call[Any], Transaction], Awaitable[Answer]]
+Steps = Callable[[Call[Any]], Awaitable[Answer]]
 CallerName = Callable[[Call[Any]], str]
 
 
@@ -52,6 +59,31 @@ class Once:
                 if answer is not None:
                     return answer
         raise Busy
+
+    async def run_steps(self, call: Call[Any], handler: Steps) -> Answer:
+        """The answer of a handler that commits by itself, as often as it must, done now or given before.
+
+        Raises StillRunning while an equal request is under way, IdempotencyMismatch, Busy, and whatever the handler
+        raises: then the key is free again.
+        """
+        key = call.idempotency_key()
+        if key is None:
+            return (await handler(call)).encoded()
+        caller, fingerprint = self._caller_name(call), call.fingerprint()
+        if not await call.db.value(sql.answer_promised, caller, key, fingerprint, PROMISE_SECONDS):
+            row = await call.db.row(sql.answer_kept, caller, key)
+            if row is not None and row["fingerprint"] != fingerprint:
+                raise IdempotencyMismatch
+            if row is None or row["status"] == _UNKEPT:
+                raise StillRunning
+            return _given_again(row)
+        try:
+            answer = (await handler(call)).encoded()
+        except BaseException:
+            await call.db.execute(sql.answer_withdrawn, caller, key)
+            raise
+        await call.db.execute(sql.answer_stored, caller, key, *_kept(answer))
+        return answer
 
     async def _try(self, call: Call[Any], handler: Operation, caller: str, key: str) -> Answer | None:
         fingerprint = call.fingerprint()

@@ -1,4 +1,4 @@
--- Queries of the platform's own tables: outbox, jobs, dead_letters, answers.
+-- Queries of the platform's own tables: outbox, broker_facts, jobs, dead_letters, answers.
 
 -- name: messages_sent
 -- Sends each payload to every process that listens. Commits of such statements take turns in the whole server.
@@ -28,13 +28,17 @@ select u.job_id, u.kind, u.payload, coalesce(u.run_at, clock_timestamp())
 on conflict (job_id) do nothing
 
 -- name: jobs_taken
--- Leases due jobs of the kinds $1 for $3 seconds under the mark $4. Locks them and leaves alone what others have locked.
--- The list is an array so that the limit is applied once, whatever the plan; now() so that the index is used.
-update jobs set lease = $4, leased_until = now() + make_interval(secs => $3), attempts = attempts + 1
+-- Leases up to $3 due jobs for $4 seconds under the mark $5: of each kind in $1 at most as many as $2 says. Locks them
+-- and leaves alone what others have locked. Kind by kind, so that a long queue of one kind is not read to find another;
+-- the list is an array so that the limits are applied once, whatever the plan; now() so that the index is used.
+update jobs set lease = $5, leased_until = now() + make_interval(secs => $4), attempts = attempts + 1
  where job_id = any (array(
-   select job_id from jobs
-    where run_at <= now() and (leased_until is null or leased_until <= now()) and kind = any ($1::text[])
-    order by run_at limit $2 for update skip locked))
+   select due.job_id from unnest($1::text[], $2::int[]) wanted(kind, most)
+     cross join lateral (
+       select j.job_id, j.run_at from jobs j
+        where j.kind = wanted.kind and j.run_at <= now() and (j.leased_until is null or j.leased_until <= now())
+        order by j.run_at limit wanted.most for update skip locked) due
+    order by due.run_at limit $3))
 returning job_id, kind, payload, attempts, created_at, lease
 
 -- name: leases_kept
@@ -115,11 +119,68 @@ select (select count(*) from (select from outbox limit $1) o) as facts,
           from pg_locks l join pg_stat_activity a on a.pid = l.pid
          where not l.granted and a.datname = current_database()) w
 
+-- name: broker_facts_kept
+-- Keeps facts of the show $1 for the broker, each once by its id. Locks nothing that exists.
+insert into broker_facts (show_id, fact_id, kind, payload, created_at, booking_id, version)
+select $1, u.fact_id, u.kind, u.payload, u.created_at, (u.payload->>'booking_id')::uuid,
+       case when u.payload->>'booking_id' is not null then (u.payload->>'version')::bigint end
+  from unnest($2::uuid[], $3::text[], $4::jsonb[], $5::timestamptz[]) u(fact_id, kind, payload, created_at)
+on conflict do nothing
+
+-- name: publishing_asked
+-- Adds the job that publishes a show's facts. One that is there is locked, so that it cannot end between these facts and
+-- their commit, and never see them.
+insert into jobs (job_id, kind, payload) values ($1, $2, $3)
+on conflict (job_id) do update set kind = excluded.kind
+
+-- name: broker_facts_page
+-- The oldest $2 facts of a show with all others of the same bookings, but for bookings of which the outbox still has a
+-- fact: it may be an earlier one. One statement, so that a fact on its way is seen in one table or the other. Locks nothing.
+with page as materialized (
+  select fact_id, booking_id from broker_facts where show_id = $1 order by created_at limit $2
+)
+select f.fact_id, f.kind, f.payload, f.created_at, f.booking_id, f.version
+  from broker_facts f
+ where f.show_id = $1
+   and (f.fact_id = any (array(select fact_id from page))
+        or f.booking_id = any (array(select booking_id from page where booking_id is not null)))
+   and (f.booking_id is null
+        or f.booking_id <> all (array(select (o.payload->>'booking_id')::uuid from outbox o
+                                       where o.show_id = $1 and o.payload->>'booking_id' is not null)))
+ order by f.created_at, f.fact_id
+
+-- name: broker_facts_left
+-- Whether a show has facts for the broker. Locks nothing.
+select exists (select from broker_facts where show_id = $1)
+
+-- name: broker_facts_published
+-- Forgets facts that the broker has confirmed. Locks them.
+delete from broker_facts where show_id = $1 and fact_id = any ($2::uuid[])
+
+-- name: broker_gauges
+-- How many facts wait for the broker, counted to at most $1, and how long the oldest of those has. Locks nothing.
+select count(*) as facts,
+       coalesce(extract(epoch from clock_timestamp() - min(created_at))::float8, 0) as oldest_seconds
+  from (select created_at from broker_facts limit $1) waiting
+
 -- name: answer_begun
 -- Takes an Idempotency-Key. Waits for an equal request that is under way; no row when the key is taken.
 insert into answers (caller, key, fingerprint, status, headers, body) values ($1, $2, $3, 0, '[]', '')
 on conflict (caller, key) do nothing
 returning true
+
+-- name: answer_promised
+-- Takes an Idempotency-Key for an operation that commits more than once; no row when the key is taken. A promise that was
+-- not kept for $4 seconds, because its process died, passes to an equal request.
+insert into answers as a (caller, key, fingerprint, status, headers, body) values ($1, $2, $3, 0, '[]', '')
+on conflict (caller, key) do update set created_at = clock_timestamp()
+ where a.status = 0 and a.fingerprint = excluded.fingerprint
+   and a.created_at <= clock_timestamp() - make_interval(secs => $4)
+returning true
+
+-- name: answer_withdrawn
+-- Lets go of a key whose operation was refused.
+delete from answers where caller = $1 and key = $2 and status = 0
 
 -- name: answer_kept
 -- The answer that was given under a key. Locks nothing.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from inspect import cleandoc, iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Protocol, Required, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Required, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 import msgspec
@@ -23,6 +23,7 @@ from holdfast.platform.errors import (
     NotFound,
     PreconditionFailed,
     Refusal,
+    StillRunning,
     Unauthenticated,
     UnknownField,
 )
@@ -124,6 +125,9 @@ class Replays(Protocol):
         self, call: Call[Any], handler: "Callable[[Call[Any], Transaction], Awaitable[Answer]]"
     ) -> Answer: ...
 
+    async def run_steps(self, call: Call[Any], handler: Callable[[Call[Any]], Awaitable[Answer]]) -> Answer:
+        """As `run`, for a handler that opens its own transactions."""
+
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body or query of a route that declares none."""
@@ -145,7 +149,7 @@ class Options(TypedDict, total=False):
     summary: str
     description: str
     operation_id: str
-    once: bool
+    once: bool | Literal["in steps"]
     body_bytes_max: int
     limit: Profile | None
     problems: Problems
@@ -162,7 +166,8 @@ class Route:
     answers   success status -> a type sent as JSON, a media type as text, or None; the first is the default
     refusals  what the handler may raise; those of the layer itself are added
     limit     what callers without a name are counted under, by address; None: nobody is counted
-    once      the handler gets a Transaction as second argument and runs once per Idempotency-Key
+    once      the handler gets a Transaction as second argument and runs once per Idempotency-Key; "in steps": it gets
+              none, commits by itself between calls to the outside, and an equal request meanwhile is answered 409
     problems  renders refusals and faults in a form of its own (the seeds' contract)
     listed    stands in the OpenAPI document
     """
@@ -182,7 +187,7 @@ class Route:
     summary: str = ""
     description: str = ""
     operation_id: str = ""
-    once: bool = False
+    once: bool | Literal["in steps"] = False
     body_bytes_max: int | None = None
     limit: Profile | None = "writes"
     problems: Problems | None = None
@@ -262,9 +267,9 @@ class Route:
             elif pattern and not pattern.fullmatch(value):
                 raise invalid(f"The header {header.name} is not well-formed.", "/" + header.name, "header")
 
-    async def finished(self, call: Call[Any], tx: "Transaction") -> Answer:
-        """The handler's answer inside the transaction that `Replays` opened."""
-        result = await self.handler(call, tx)
+    async def finished(self, call: Call[Any], *tx: "Transaction") -> Answer:
+        """The handler's answer, inside the transaction that `Replays` opened if it did."""
+        result = await self.handler(call, *tx)
         return result if isinstance(result, Answer) else Answer(self.success, result)
 
     def all_refusals(self) -> list[type[Refusal]]:
@@ -282,6 +287,8 @@ class Route:
             found.append(PreconditionFailed)
         if self.once:
             found.append(IdempotencyMismatch)
+        if self.once == "in steps":
+            found.append(StillRunning)
         if self.limit is not None:
             found.append(RateLimited)
         return list(dict.fromkeys([*found, Busy]))

@@ -119,6 +119,11 @@ QUEUED_CLAIMS_AGE_SECONDS = Gauge(
     "How long the oldest claim in a queue has waited.",
     multiprocess_mode="mostrecent",
 )
+LATE_PAYMENTS = Counter(
+    "holdfast_late_payments_total",
+    "Money that came after its hold had ended: retaken, moved to equal places, or why it went back.",
+    ["outcome"],
+)
 PAYMENTS = Counter(
     "holdfast_payments_total",
     "Attempts to pay by how they went on: open, succeeded, declined, closed, mismatched, disputed.",
