@@ -481,3 +481,49 @@ async def test_a_letter_under_a_secret_that_was_dropped_is_a_dead_letter(
     mailer = Mailer(msgspec.structs.replace(settings, mail_folder=str(tmp_path)), Secrets(NEW))
     with pytest.raises(Discard, match="a secret that is not held"):
         await mailer.send(job_of(letter_id), db)
+
+
+async def test_what_is_enclosed_is_made_when_it_is_sent(
+    db: Database, settings: Settings, secrets: Secrets
+) -> None:
+    asked: list[str] = []
+
+    async def made(about: Any) -> mail.Enclosed | None:
+        asked.append(about["id"])
+        if about["id"] == "gone":
+            return None
+        contents = b"x" * (mail.ENCLOSED_BYTES_MAX if about["id"] == "huge" else 10)
+        return mail.Enclosed("Grüße.pdf", "application/pdf", contents)
+
+    async def invited(_: Any) -> mail.Enclosed | None:
+        return mail.Enclosed("a.ics", "text/calendar", b"BEGIN", {"method": "PUBLISH"})
+
+    wanted = [
+        mail.Enclosure(kind, {"id": which})
+        for kind, which in (("paper", "gone"), ("paper", "one"), ("day", ""), ("paper", "huge"))
+    ]
+    letter_id = await posted(db, secrets, html="<p>Grüße</p>", enclosures=wanted)
+    assert asked == []
+    assert await db.value("select length(sealed) from letters") < 1000
+    async with serving(Server()) as server:
+        with pytest.raises(KeyError):
+            await Mailer(reaching(settings, server), secrets).send(job_of(letter_id), db)
+        assert server.taken == []
+        worker = Worker(
+            db,
+            settings,
+            {mail.SEND: Mailer(reaching(settings, server), secrets, {"paper": made, "day": invited}).send},
+        )
+        running = asyncio.create_task(worker.run())
+        await until(lambda: server.taken)
+        await worker.stop()
+        await running
+    [message] = server.taken
+    assert asked == ["gone", "one", "huge"]
+    assert message.get_content_type() == "multipart/mixed"
+    found = [(part.get_filename(), part.get_content_type()) for part in message.iter_attachments()]
+    assert found == [("Grüße.pdf", "application/pdf"), ("a.ics", "text/calendar")]
+    day = list(message.iter_attachments())[1]
+    assert day.get_param("method") == "PUBLISH"
+    body = message.get_body(("plain",))
+    assert body is not None and body.get_content().splitlines() == ["Grüße"]

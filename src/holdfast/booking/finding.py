@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from holdfast import catalog, tickets
-from holdfast.booking.delivery import starts_in_words
+from holdfast.booking.delivery import link_to, starts_in_words
 from holdfast.booking.mailbox import buyer_digests
 from holdfast.platform import clock, jobs, mail
 from holdfast.platform.db import Database, Transaction, load_queries
@@ -91,7 +91,7 @@ class Finder:
             show = await catalog.show_by_id(db, row["show_id"])
             assert show is not None, "shows are not deleted"
             secret = self.rights.booking_secret(show.show_id, row["booking_id"])
-            link = self._link(show.show_id, row["booking_id"], "", secret)
+            link = link_to(self.address, show.show_id, row["booking_id"], secret)
             starts, reference = starts_in_words(show), row["reference"]
             found.append(BOOKED.format(show=show.name, starts=starts, reference=reference, link=link))
         return found
@@ -105,10 +105,6 @@ class Finder:
             secret = self.rights.ticket_secret(
                 Coded(given.show_id, given.booking_id, given.number, given.serial)
             )
-            link = self._link(given.show_id, given.booking_id, f"/tickets/{given.number}", secret)
+            link = link_to(self.address, given.show_id, given.booking_id, secret, ticket=given.number)
             found.append(GIVEN.format(show=show.name, starts=starts_in_words(show), link=link))
         return found
-
-    def _link(self, show_id: ShowId, booking_id: BookingId, path: str, secret: str) -> str:
-        # Behind #, so that no server on the way writes it into its log.
-        return f"{self.address}/shows/{show_id}/bookings/{booking_id}{path}#secret={secret}"

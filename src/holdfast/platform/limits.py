@@ -41,7 +41,10 @@ Profile = Literal[
     "password_forgot",
     "magic_link",
     "transfers",
+    "resends",
+    "provider",
     "code",
+    "promotion",
 ]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 # Whoever has one address of IPv6 has at least this network of them (RFC 6177, section 2).

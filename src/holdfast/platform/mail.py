@@ -4,12 +4,14 @@ Until it is handed over, a letter is a row whose recipient and contents are seal
 alone. It is sent at least once: a process that dies after the mail server took the letter and before that was written
 down sends it again, under the same Message-ID, so that the double can be recognised. Addresses stand neither in jobs
 nor in dead letters nor in logs: what a mail server says of one is told as its code and the address masked.
+
+What is enclosed is made when the letter is sent: a letter names it, stays small, and brings what is true on that day.
 """
 
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -41,6 +43,8 @@ LETTER_DAYS = 7
 FORGOTTEN_AT_ONCE = 1000
 # While no way to send is set, a letter is looked at again after this.
 NO_WAY_SECONDS = 300.0
+# All that one letter brings; mail servers commonly take 20 MB of it in base64.
+ENCLOSED_BYTES_MAX = 10_000_000
 FROM_NOBODY = "Holdfast <holdfast@localhost>"
 
 _PORTS = {"smtp": 587, "smtps": 465}
@@ -51,6 +55,26 @@ sql = load_queries(__file__)
 log = telemetry.log("mail")
 
 
+class Enclosure(msgspec.Struct, frozen=True):
+    """What a letter is to bring along: its kind, and which one, in ids."""
+
+    kind: str
+    about: dict[str, str]
+
+
+class Enclosed(msgspec.Struct, frozen=True):
+    """An enclosure as it is sent: a file, its media type, and the parameters of that."""
+
+    name: str
+    media: str
+    contents: bytes
+    parameters: dict[str, str] = {}
+
+
+# Makes an enclosure of one kind; None when there is nothing to bring any more. What it raises has the letter tried again.
+Maker = Callable[[Mapping[str, str]], Awaitable[Enclosed | None]]
+
+
 class Letter(msgspec.Struct, frozen=True):
     """What one letter says, and to whom."""
 
@@ -58,6 +82,7 @@ class Letter(msgspec.Struct, frozen=True):
     subject: str
     text: str
     html: str | None = None
+    enclosures: tuple[Enclosure, ...] = ()
 
 
 class NotSent(Exception):
@@ -65,15 +90,23 @@ class NotSent(Exception):
 
 
 async def post(
-    tx: Transaction, secrets: Secrets, *, to: str, subject: str, text: str, html: str | None = None
+    tx: Transaction,
+    secrets: Secrets,
+    *,
+    to: str,
+    subject: str,
+    text: str,
+    html: str | None = None,
+    enclosures: Sequence[Enclosure] = (),
 ) -> UUID:
     """Writes a letter in the caller's transaction, to be sent soon after the commit; its id.
 
+    `enclosures` are of kinds that the Mailer knows how to make.
     White space in the subject becomes single spaces, so that no text of ours or a tenant's makes a header of its own.
     Raises Invalid (pointer `/email`) for an address that no mail can go to.
     """
     recipient(to)
-    letter = Letter(to, " ".join(subject.split())[:SUBJECT_LENGTH_MAX], text, html)
+    letter = Letter(to, " ".join(subject.split())[:SUBJECT_LENGTH_MAX], text, html, tuple(enclosures))
     letter_id = new_id()
     await tx.execute(
         sql.add_letter, letter_id, recipient_digest(secrets, to), _sealed(secrets, letter_id, letter)
@@ -153,10 +186,16 @@ def check(settings: Settings) -> None:
 
 
 class Mailer:
-    """Sends letters: by SMTP, into a folder, or, while neither is set, not yet. Raises BadSetting as `check` does."""
+    """Sends letters: by SMTP, into a folder, or, while neither is set, not yet. Raises BadSetting as `check` does.
 
-    def __init__(self, settings: Settings, secrets: Secrets) -> None:
+    `makers` make what letters enclose, by kind.
+    """
+
+    def __init__(
+        self, settings: Settings, secrets: Secrets, makers: Mapping[str, Maker] | None = None
+    ) -> None:
         self._secrets = secrets
+        self._makers = makers or {}
         self._from = _sender(settings)
         self._warned = False
         self._hand_over: Callable[[UUID, Letter, EmailMessage], Awaitable[None]] | None = None
@@ -179,6 +218,7 @@ class Mailer:
         except Unsealable as error:
             raise jobs.Discard(f"The letter cannot be read: {error}.") from None
         message = self._message(letter_id, letter, format_datetime(row["created_at"]))
+        await self._enclose(letter, message)
         assert no_transaction_is_open()
         await self._hand_over(letter_id, letter, message)
         async with db.transaction() as tx:
@@ -198,6 +238,21 @@ class Mailer:
         if letter.html is not None:
             message.add_alternative(letter.html, subtype="html")
         return message
+
+    async def _enclose(self, letter: Letter, message: EmailMessage) -> None:
+        left = ENCLOSED_BYTES_MAX
+        for enclosure in letter.enclosures:
+            made = await self._makers[enclosure.kind](enclosure.about)
+            if made is None:
+                continue
+            left -= len(made.contents)
+            if left < 0:
+                log.warning("a letter goes without what is too large for it", enclosure=enclosure.kind)
+                return
+            main, _, sub = made.media.partition("/")
+            message.add_attachment(
+                made.contents, maintype=main, subtype=sub, filename=made.name, params=made.parameters
+            )
 
     def _warn(self) -> None:
         if not self._warned:

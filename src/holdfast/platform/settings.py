@@ -177,9 +177,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Letters to whoever is given a ticket, by address of the sender and by recipient."),
         _RATE,
     ] = "30/3600s"
+    limit_provider: Annotated[
+        str, Meta(description="Notices of payment providers from one address."), _RATE
+    ] = "6000/60s"
+    limit_resends: Annotated[
+        str,
+        Meta(
+            description="Letters and text messages with tickets that buyers ask for, by address, by booking and by number."
+        ),
+        _RATE,
+    ] = "5/3600s"
     limit_code: Annotated[str, Meta(description="Guesses of a code by one account or address."), _RATE] = (
         "10/900s"
     )
+    limit_promotion: Annotated[
+        str, Meta(description="Promotion codes that a show does not have, by address."), _RATE
+    ] = "20/600s"
 
     challenge: Annotated[
         str,
@@ -317,6 +330,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_seconds: Annotated[
         float, Meta(gt=0, le=60, description="The longest a mail server may take over one step.")
     ] = 10.0
+
+    mail_page: Annotated[
+        Literal["on", "off"],
+        Meta(description="`on` shows the letters in the mail folder at /dev/letters, on loopback alone."),
+    ] = "off"
+
+    # Letters
+    language: Annotated[
+        Literal["en", "de"],
+        Meta(description="Language of letters to buyers, where their organizer did not choose one."),
+    ] = "en"
+    reminder_hours: Annotated[
+        int,
+        Meta(ge=0, le=720, description="How long before a show its buyers are reminded of it; 0: never."),
+    ] = 24
+    sms_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://", max_length=500)] | None,
+        Meta(description="Gateway that text messages are posted to as JSON; unset: there are none."),
+    ] = None
+    sms_token: Annotated[
+        str | None, Meta(description="What proves this installation to that gateway.", extra=_SECRET)
+    ] = None
 
     # Printing
     fonts: Annotated[
