@@ -169,25 +169,79 @@ async def test_several_workers_run_each_job_once(settings: Settings) -> None:
         await db.close()
 
 
-async def test_as_many_at_once_as_allowed_and_no_more(db: Database, settings: Settings) -> None:
-    present, most, release = 0, 0, asyncio.Event()
+async def test_as_many_at_once_as_allowed_and_of_a_kind_half_as_many(
+    db: Database, settings: Settings
+) -> None:
+    present: Counter[str] = Counter()
+    most, release = 0, asyncio.Event()
 
     async def work(job: Job, db: Database) -> None:
-        nonlocal present, most
-        present += 1
-        most = max(most, present)
+        nonlocal most
+        present[job.kind] += 1
+        most = max(most, present.total())
         await release.wait()
-        present -= 1
+        present[job.kind] -= 1
 
-    async with db.transaction() as tx:
-        for _ in range(7):
-            await jobs.enqueue(tx, "work", {})
-    async with working(db, msgspec.structs.replace(settings, jobs_at_once=3), {"work": work}):
-        await until(lambda: present == 3)
-        assert await db.value("select count(*) from jobs where leased_until > now()") == 3
+    for kind in ("first", "second", "third"):
+        for _ in range(4):
+            await added(db, kind)
+    handlers = {"first": work, "second": work, "third": work}
+    async with working(db, msgspec.structs.replace(settings, jobs_at_once=5), handlers):
+        await until(lambda: present.total() == 5)
+        assert sorted(present.values()) == [1, 2, 2]
+        assert await db.value("select count(*) from jobs where leased_until > now()") == 5
         release.set()
         await until(none_in(db))
-    assert most == 3
+    assert most == 5
+
+
+async def test_a_kind_whose_jobs_hang_keeps_no_other_waiting(db: Database, settings: Settings) -> None:
+    hanging, done = 0, 0
+
+    async def hang(job: Job, db: Database) -> None:
+        nonlocal hanging
+        hanging += 1
+        await asyncio.sleep(3600)
+
+    async def work(job: Job, db: Database) -> None:
+        nonlocal done
+        done += 1
+
+    for _ in range(3 * settings.jobs_at_once):
+        await added(db, "hang")
+    impatient = msgspec.structs.replace(settings, stop_seconds=0.1)
+    async with working(db, impatient, {"hang": hang, "work": work}):
+        await until(lambda: hanging)
+        for _ in range(20):
+            await added(db, "work")
+        await until(lambda: done == 20)
+    assert hanging == settings.jobs_at_once // 2
+
+
+async def test_a_run_that_takes_too_long_fails_and_comes_back(db: Database, settings: Settings) -> None:
+    runs = 0
+
+    async def hang_once(job: Job, db: Database) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            await asyncio.sleep(3600)
+        assert await db.value("select last_error from jobs") == "TookTooLong: no end within 1 s"
+
+    await added(db)
+    async with working(db, msgspec.structs.replace(settings, job_seconds_max=1.0), {"work": hang_once}):
+        await until(none_in(db))
+    assert (runs, await db.value(DEAD)) == (2, 0)
+
+
+async def test_a_timeout_of_the_handlers_own_is_told_as_such(db: Database, settings: Settings) -> None:
+    async def ask(job: Job, db: Database) -> None:
+        raise TimeoutError("the server said nothing")
+
+    await added(db)
+    async with working(db, msgspec.structs.replace(settings, job_attempts_max=1), {"work": ask}):
+        await until(one_in(db))
+    assert await db.value("select last_error from dead_letters") == "TimeoutError: the server said nothing"
 
 
 async def test_a_lease_is_renewed_for_as_long_as_the_handler_runs(db: Database, settings: Settings) -> None:
