@@ -31,6 +31,7 @@ Permission = Literal[
     "codes.write",
     "bookings.read",
     "bookings.write",
+    "bookings.refund",
     "members.read",
     "members.write",
     "keys.read",
@@ -72,6 +73,8 @@ PERMISSIONS: dict[Permission, frozenset[Holder]] = {
     "bookings.read": _SELLS | {"viewer"},
     # Confirm what was paid elsewhere, and cancel.
     "bookings.write": _SELLS,
+    # Give money back, and so cancel what was paid for.
+    "bookings.refund": _RUNS_THE_SHOWS,
     "members.read": _RUNS_THE_SHOWS,
     # Nobody gives or takes a role that is beyond their own reach; see people.py.
     "members.write": _RUNS_THE_SHOWS,

@@ -24,7 +24,7 @@ from holdfast.platform.http import Answer, Call, Routes
 from holdfast.platform.ids import BookingId, ShowId
 from holdfast.platform.limits import RateLimited, by_address
 from holdfast.platform.pages import Limit
-from holdfast.tickets import NotTransferable, Sale, Ticket, TicketNotFound, TicketVoid
+from holdfast.tickets import Codes, NotTransferable, Sale, Ticket, TicketNotFound, TicketVoid
 
 # Codes of an hour ago are as good as new ones, but a shared computer should not keep them.
 PRIVATE = ((b"cache-control", b"private, no-store"),)
@@ -140,8 +140,7 @@ async def read_ticket_keys(call: Call[None]) -> TicketKeysJson:
     The first one signs now; codes that the others signed are good, too. Any device may check a code without asking.
     """
     await visible(call)
-    keys = call.state.codes.public_keys()
-    return TicketKeysJson([TicketKeyJson(kid, "OKP", "Ed25519", "sig", _x(raw)) for kid, raw in keys.items()])
+    return TicketKeysJson(ticket_keys(call.state.codes))
 
 
 @routes.get(
@@ -427,6 +426,13 @@ def _json(call: Call[Any], seen: _Seen) -> TicketJson:
         serial=ticket.serial,
         code=call.state.codes.code(ticket.coded) if admits else None,
     )
+
+
+def ticket_keys(codes: Codes) -> list[TicketKeyJson]:
+    """What codes verify by; the first one signs now."""
+    return [
+        TicketKeyJson(kid, "OKP", "Ed25519", "sig", _x(raw)) for kid, raw in codes.public_keys().items()
+    ]
 
 
 def _x(raw: bytes) -> str:

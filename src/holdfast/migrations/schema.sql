@@ -1,5 +1,23 @@
 -- Every table, for reading. Generated from the migrations beside this file.
 
+CREATE TABLE public.admissions (
+    show_id uuid NOT NULL,
+    booking_id uuid NOT NULL,
+    number integer NOT NULL,
+    organizer_id uuid NOT NULL,
+    inside boolean NOT NULL,
+    entries integer NOT NULL,
+    entered_scan uuid,
+    entered_at timestamp with time zone,
+    entered_gate uuid,
+    entered_list uuid,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT admissions_check CHECK (((NOT inside) OR ((entries > 0) AND (entered_scan IS NOT NULL) AND (entered_at IS NOT NULL)))),
+    CONSTRAINT admissions_entries_check CHECK ((entries >= 0)),
+    CONSTRAINT admissions_number_check CHECK ((number >= 1))
+)
+WITH (fillfactor='85');
+
 CREATE TABLE public.answers (
     caller text NOT NULL,
     key text NOT NULL,
@@ -103,12 +121,25 @@ CREATE TABLE public.bookings (
     confirmed_at timestamp with time zone,
     ended_at timestamp with time zone,
     customer_id uuid,
+    given_back smallint[],
+    terms integer,
+    code_id uuid,
     CONSTRAINT bookings_quantity_check CHECK (((quantity >= 1) AND (quantity <= 1000000))),
     CONSTRAINT bookings_total_check CHECK ((total >= 0)),
     CONSTRAINT legal_state CHECK ((((status = 'PENDING'::text) AND (reason IS NULL) AND (expires_at IS NOT NULL) AND (confirmed_at IS NULL) AND (ended_at IS NULL)) OR ((status = 'CONFIRMED'::text) AND (reason IS NULL) AND (confirmed_at IS NOT NULL) AND (ended_at IS NULL)) OR ((status = 'FAILED'::text) AND (reason = ANY (ARRAY['sold_out'::text, 'expired'::text, 'released'::text, 'show_cancelled'::text])) AND (confirmed_at IS NULL) AND (ended_at IS NOT NULL)) OR ((status = 'CANCELLED'::text) AND (reason = ANY (ARRAY['by_buyer'::text, 'by_organizer'::text, 'show_cancelled'::text])) AND (confirmed_at IS NOT NULL) AND (ended_at IS NOT NULL)))),
     CONSTRAINT places_match CHECK ((((cardinality(areas) = 0) OR (cardinality(areas) = quantity)) AND ((cardinality(seats) = 0) OR (cardinality(seats) = cardinality(areas))) AND (cardinality(tiers) = cardinality(areas)) AND (cardinality(amounts) = cardinality(areas))))
 )
 WITH (fillfactor='85');
+
+CREATE TABLE public.broker_facts (
+    show_id uuid NOT NULL,
+    fact_id uuid NOT NULL,
+    kind text NOT NULL,
+    payload jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    booking_id uuid,
+    version bigint
+);
 
 CREATE TABLE public.buyers (
     show_id uuid NOT NULL,
@@ -125,6 +156,36 @@ CREATE TABLE public.claims (
     held_by uuid NOT NULL,
     CONSTRAINT claims_seat_check CHECK ((seat >= 0))
 );
+
+CREATE TABLE public.codes (
+    show_id uuid NOT NULL,
+    code_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    code text NOT NULL,
+    code_key text NOT NULL,
+    discount_basis_points integer,
+    discount_amount bigint,
+    tiers smallint[] DEFAULT '{}'::smallint[] NOT NULL,
+    reveals smallint[] DEFAULT '{}'::smallint[] NOT NULL,
+    starts_at timestamp with time zone,
+    ends_at timestamp with time zone,
+    uses_max integer,
+    used integer DEFAULT 0 NOT NULL,
+    places_max integer,
+    version integer DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    withdrawn_at timestamp with time zone,
+    CONSTRAINT codes_check CHECK ((num_nonnulls(discount_basis_points, discount_amount) <= 1)),
+    CONSTRAINT codes_check1 CHECK ((starts_at < ends_at)),
+    CONSTRAINT codes_code_check CHECK (((length(code) >= 1) AND (length(code) <= 64))),
+    CONSTRAINT codes_code_key_check CHECK (((length(code_key) >= 3) AND (length(code_key) <= 256))),
+    CONSTRAINT codes_discount_amount_check CHECK (((discount_amount >= 1) AND (discount_amount <= '1000000000000'::bigint))),
+    CONSTRAINT codes_discount_basis_points_check CHECK (((discount_basis_points >= 1) AND (discount_basis_points <= 10000))),
+    CONSTRAINT codes_places_max_check CHECK (((places_max >= 1) AND (places_max <= 10000))),
+    CONSTRAINT codes_uses_max_check CHECK (((uses_max >= 1) AND (uses_max <= 1000000))),
+    CONSTRAINT never_overused CHECK (((used >= 0) AND ((uses_max IS NULL) OR (used <= uses_max))))
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
 
 CREATE TABLE public.customers (
     customer_id uuid NOT NULL,
@@ -144,9 +205,41 @@ CREATE TABLE public.dead_letters (
     died_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
+CREATE TABLE public.facts (
+    organizer_id uuid NOT NULL,
+    fact_id uuid NOT NULL,
+    show_id uuid,
+    kind text NOT NULL,
+    at text NOT NULL,
+    payload jsonb NOT NULL,
+    in_feed boolean NOT NULL,
+    "position" bigint,
+    stored_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT facts_at_check CHECK ((length(at) <= 40)),
+    CONSTRAINT facts_check CHECK ((("position" IS NULL) OR in_feed)),
+    CONSTRAINT facts_kind_check CHECK ((length(kind) <= 64))
+);
+
+CREATE TABLE public.feeds (
+    organizer_id uuid NOT NULL,
+    "position" bigint DEFAULT 0 NOT NULL,
+    forgotten bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT feeds_check CHECK ((forgotten <= "position"))
+);
+
 CREATE TABLE public.forgotten_shows (
     show_id uuid NOT NULL,
     forgotten_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.gates (
+    show_id uuid NOT NULL,
+    gate_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    list_id uuid NOT NULL,
+    name text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    CONSTRAINT gates_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
 
 CREATE TABLE public.idempotency_keys (
@@ -208,12 +301,37 @@ CREATE TABLE public.layouts (
     CONSTRAINT layouts_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255)))
 );
 
+CREATE TABLE public.letter_rules (
+    organizer_id uuid NOT NULL,
+    language text,
+    reminder_hours integer,
+    texts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT letter_rules_language_check CHECK ((language = ANY (ARRAY['en'::text, 'de'::text]))),
+    CONSTRAINT letter_rules_reminder_hours_check CHECK (((reminder_hours >= 0) AND (reminder_hours <= 720)))
+);
+
 CREATE TABLE public.letters (
     letter_id uuid NOT NULL,
     recipient bytea NOT NULL,
     sealed bytea NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT letters_recipient_check CHECK ((length(recipient) = 16))
+);
+
+CREATE TABLE public.lists (
+    show_id uuid NOT NULL,
+    list_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    name text NOT NULL,
+    areas smallint[] DEFAULT '{}'::smallint[] NOT NULL,
+    tiers smallint[] DEFAULT '{}'::smallint[] NOT NULL,
+    opens_at timestamp with time zone,
+    closes_at timestamp with time zone,
+    reentry boolean DEFAULT false NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    CONSTRAINT lists_check CHECK ((opens_at < closes_at)),
+    CONSTRAINT lists_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
 
 CREATE TABLE public.magic_links (
@@ -232,6 +350,17 @@ CREATE TABLE public.members (
     role text NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT members_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'manager'::text, 'box_office'::text, 'door'::text, 'viewer'::text])))
+);
+
+CREATE TABLE public.notices (
+    show_id uuid NOT NULL,
+    booking_id uuid NOT NULL,
+    kind text NOT NULL,
+    edition text NOT NULL,
+    organizer_id uuid NOT NULL,
+    noticed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT notices_edition_check CHECK ((length(edition) <= 100)),
+    CONSTRAINT notices_kind_check CHECK ((kind ~ '^[a-z_]{1,40}$'::text))
 );
 
 CREATE TABLE public.organizers (
@@ -259,6 +388,49 @@ CREATE TABLE public.password_resets (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     CONSTRAINT password_resets_token_hash_check CHECK ((length(token_hash) = 32))
+);
+
+CREATE TABLE public.payment_events (
+    show_id uuid NOT NULL,
+    provider text NOT NULL,
+    event_id text NOT NULL,
+    payment_id uuid,
+    kind text NOT NULL,
+    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT payment_events_event_id_check CHECK (((length(event_id) >= 1) AND (length(event_id) <= 255)))
+);
+
+CREATE TABLE public.payments (
+    show_id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    booking_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    provider text NOT NULL,
+    state text DEFAULT 'CREATED'::text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    expected_amount bigint NOT NULL,
+    expected_currency text NOT NULL,
+    equal_places boolean DEFAULT false NOT NULL,
+    description text NOT NULL,
+    return_url text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    way jsonb,
+    ref text,
+    charge text,
+    reason text,
+    disputed_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    looked_at timestamp with time zone,
+    settled_at timestamp with time zone,
+    refunded bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT legal_state CHECK ((((state = 'CREATED'::text) AND (ref IS NULL) AND (settled_at IS NULL)) OR ((state = ANY (ARRAY['OPEN'::text, 'DECLINED'::text])) AND (ref IS NOT NULL) AND (settled_at IS NULL)) OR ((state = 'CLOSED'::text) AND (settled_at IS NOT NULL)) OR ((state = ANY (ARRAY['SUCCEEDED'::text, 'MISMATCHED'::text])) AND (ref IS NOT NULL) AND (charge IS NOT NULL) AND (settled_at IS NOT NULL)))),
+    CONSTRAINT never_more_refunded CHECK (((refunded >= 0) AND (refunded <= amount))),
+    CONSTRAINT paid_what_was_asked CHECK (((state = 'MISMATCHED'::text) OR ((amount = expected_amount) AND (currency = expected_currency)))),
+    CONSTRAINT payments_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT payments_expected_amount_check CHECK ((expected_amount > 0)),
+    CONSTRAINT payments_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 40)))
 );
 
 CREATE TABLE public.people (
@@ -321,6 +493,121 @@ CREATE TABLE public.recovery_codes (
     person_id uuid NOT NULL,
     code_hash bytea NOT NULL,
     CONSTRAINT recovery_codes_code_hash_check CHECK ((length(code_hash) = 32))
+);
+
+CREATE TABLE public.refunds (
+    show_id uuid NOT NULL,
+    refund_id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    booking_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    provider text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    state text DEFAULT 'WANTED'::text NOT NULL,
+    reason text NOT NULL,
+    note text,
+    numbers smallint[],
+    release boolean NOT NULL,
+    ref text,
+    problem text,
+    retried_as uuid,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    sent_at timestamp with time zone,
+    settled_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT legal_state CHECK ((((state = 'WANTED'::text) AND (ref IS NULL) AND (sent_at IS NULL) AND (settled_at IS NULL)) OR ((state = 'SENT'::text) AND (sent_at IS NOT NULL) AND (settled_at IS NULL)) OR ((state = 'SETTLED'::text) AND (ref IS NOT NULL) AND (settled_at IS NOT NULL)) OR (state = 'FAILED'::text))),
+    CONSTRAINT refunds_amount_check CHECK ((amount > 0)),
+    CONSTRAINT refunds_note_check CHECK (((length(note) >= 1) AND (length(note) <= 255))),
+    CONSTRAINT refunds_problem_check CHECK (((length(problem) >= 1) AND (length(problem) <= 500))),
+    CONSTRAINT refunds_reason_check CHECK ((reason ~ '^[a-z][a-z_]{1,39}$'::text)),
+    CONSTRAINT retried_once_failed CHECK (((retried_as IS NULL) OR (state = 'FAILED'::text)))
+);
+
+CREATE TABLE public.reminded (
+    show_id uuid NOT NULL,
+    start_time timestamp with time zone NOT NULL,
+    organizer_id uuid NOT NULL,
+    reminded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE public.sandbox_payments (
+    ref text NOT NULL,
+    payment_id uuid NOT NULL,
+    show_id uuid NOT NULL,
+    booking_id uuid NOT NULL,
+    reference text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    description text NOT NULL,
+    return_url text NOT NULL,
+    state text DEFAULT 'open'::text NOT NULL,
+    reason text,
+    money_at timestamp with time zone,
+    stoppable boolean DEFAULT true NOT NULL,
+    guesses smallint DEFAULT 0 NOT NULL,
+    disputed boolean DEFAULT false NOT NULL,
+    refunds text DEFAULT 'settle'::text NOT NULL,
+    webhooks text DEFAULT 'once'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT sandbox_payments_amount_check CHECK ((amount > 0)),
+    CONSTRAINT sandbox_payments_currency_check CHECK ((length(currency) = 3)),
+    CONSTRAINT sandbox_payments_description_check CHECK ((length(description) <= 500)),
+    CONSTRAINT sandbox_payments_guesses_check CHECK (((guesses >= 0) AND (guesses <= 3))),
+    CONSTRAINT sandbox_payments_reason_check CHECK ((length(reason) <= 60)),
+    CONSTRAINT sandbox_payments_ref_check CHECK (((length(ref) >= 10) AND (length(ref) <= 60))),
+    CONSTRAINT sandbox_payments_reference_check CHECK ((length(reference) <= 40)),
+    CONSTRAINT sandbox_payments_refunds_check CHECK ((refunds = ANY (ARRAY['settle'::text, 'later'::text, 'fail'::text, 'refuse'::text]))),
+    CONSTRAINT sandbox_payments_return_url_check CHECK ((length(return_url) <= 2000)),
+    CONSTRAINT sandbox_payments_state_check CHECK ((state = ANY (ARRAY['open'::text, 'succeeded'::text, 'declined'::text, 'closed'::text]))),
+    CONSTRAINT sandbox_payments_webhooks_check CHECK ((webhooks = ANY (ARRAY['once'::text, 'twice'::text, 'late'::text, 'never'::text])))
+);
+
+CREATE TABLE public.sandbox_refunds (
+    ref text NOT NULL,
+    refund_id uuid NOT NULL,
+    payment_ref text NOT NULL,
+    show_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    state text NOT NULL,
+    ends_at timestamp with time zone,
+    ends_as text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT sandbox_refunds_amount_check CHECK ((amount > 0)),
+    CONSTRAINT sandbox_refunds_check CHECK (((state = 'pending'::text) = ((ends_at IS NOT NULL) AND (ends_as IS NOT NULL)))),
+    CONSTRAINT sandbox_refunds_currency_check CHECK ((length(currency) = 3)),
+    CONSTRAINT sandbox_refunds_ends_as_check CHECK ((ends_as = ANY (ARRAY['settled'::text, 'failed'::text]))),
+    CONSTRAINT sandbox_refunds_ref_check CHECK (((length(ref) >= 10) AND (length(ref) <= 60))),
+    CONSTRAINT sandbox_refunds_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'settled'::text, 'failed'::text])))
+);
+
+CREATE TABLE public.scans (
+    show_id uuid NOT NULL,
+    scan_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    booking_id uuid,
+    number integer,
+    direction text NOT NULL,
+    gate_id uuid,
+    list_id uuid NOT NULL,
+    accepted boolean NOT NULL,
+    reason text NOT NULL,
+    uploaded boolean NOT NULL,
+    scanned_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    scanned_by uuid,
+    first_scan uuid,
+    first_at timestamp with time zone,
+    first_gate uuid,
+    conflict text,
+    acknowledged_at timestamp with time zone,
+    undone_at timestamp with time zone,
+    CONSTRAINT scans_check CHECK (((booking_id IS NULL) = (number IS NULL))),
+    CONSTRAINT scans_check1 CHECK ((accepted OR ((conflict IS NULL) AND (undone_at IS NULL)))),
+    CONSTRAINT scans_direction_check CHECK ((direction = ANY (ARRAY['in'::text, 'out'::text]))),
+    CONSTRAINT scans_number_check CHECK ((number >= 1))
 );
 
 CREATE TABLE public.seat_rows (
@@ -451,14 +738,33 @@ CREATE TABLE public.tickets (
     CONSTRAINT tickets_state_check CHECK ((state = ANY (ARRAY['valid'::text, 'suspended'::text, 'void'::text])))
 );
 
+CREATE TABLE public.tier_terms (
+    show_id uuid NOT NULL,
+    tier smallint NOT NULL,
+    until integer NOT NULL,
+    amount bigint NOT NULL,
+    fee bigint NOT NULL,
+    fee_basis_points integer NOT NULL,
+    tax_basis_points integer NOT NULL,
+    tax_included boolean NOT NULL
+);
+
 CREATE TABLE public.tiers (
     show_id uuid NOT NULL,
     tier smallint NOT NULL,
     area smallint NOT NULL,
     name text NOT NULL,
     amount bigint NOT NULL,
+    fee bigint DEFAULT 0 NOT NULL,
+    fee_basis_points integer DEFAULT 0 NOT NULL,
+    tax_basis_points integer DEFAULT 0 NOT NULL,
+    tax_included boolean DEFAULT true NOT NULL,
+    hidden boolean DEFAULT false NOT NULL,
     CONSTRAINT tiers_amount_check CHECK (((amount >= 0) AND (amount <= '1000000000000'::bigint))),
+    CONSTRAINT tiers_fee_basis_points_check CHECK (((fee_basis_points >= 0) AND (fee_basis_points <= 10000))),
+    CONSTRAINT tiers_fee_check CHECK (((fee >= 0) AND (fee <= '1000000000000'::bigint))),
     CONSTRAINT tiers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255))),
+    CONSTRAINT tiers_tax_basis_points_check CHECK (((tax_basis_points >= 0) AND (tax_basis_points <= 10000))),
     CONSTRAINT tiers_tier_check CHECK ((tier >= 1))
 );
 
@@ -474,6 +780,57 @@ CREATE TABLE public.venues (
     CONSTRAINT venues_address_check CHECK ((length(address) <= 1000)),
     CONSTRAINT venues_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255)))
 );
+
+CREATE TABLE public.webhook_deliveries (
+    webhook_id uuid NOT NULL,
+    fact_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    kind text NOT NULL,
+    job_id uuid NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    tries jsonb DEFAULT '[]'::jsonb NOT NULL,
+    next_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT webhook_deliveries_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT webhook_deliveries_check CHECK (((state = 'waiting'::text) = (ended_at IS NULL))),
+    CONSTRAINT webhook_deliveries_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'delivered'::text, 'dead'::text])))
+)
+WITH (fillfactor='80');
+
+CREATE TABLE public.webhook_secrets (
+    secret_id uuid NOT NULL,
+    webhook_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    sealed bytea NOT NULL,
+    until timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE public.webhooks (
+    webhook_id uuid NOT NULL,
+    organizer_id uuid NOT NULL,
+    url text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    kinds text[],
+    enabled boolean DEFAULT true NOT NULL,
+    disabled_because text,
+    disabled_at timestamp with time zone,
+    failing_since timestamp with time zone,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT webhooks_check CHECK ((enabled = (disabled_because IS NULL))),
+    CONSTRAINT webhooks_check1 CHECK ((enabled = (disabled_at IS NULL))),
+    CONSTRAINT webhooks_created_by_check CHECK ((length(created_by) <= 100)),
+    CONSTRAINT webhooks_description_check CHECK ((length(description) <= 200)),
+    CONSTRAINT webhooks_disabled_because_check CHECK ((disabled_because = ANY (ARRAY['by_staff'::text, 'gone'::text, 'failing'::text]))),
+    CONSTRAINT webhooks_kinds_check CHECK (((cardinality(kinds) >= 1) AND (cardinality(kinds) <= 100))),
+    CONSTRAINT webhooks_url_check CHECK (((length(url) >= 1) AND (length(url) <= 2000)))
+);
+
+ALTER TABLE ONLY public.admissions
+    ADD CONSTRAINT admissions_pkey PRIMARY KEY (show_id, booking_id, number);
 
 ALTER TABLE ONLY public.answers
     ADD CONSTRAINT answers_pkey PRIMARY KEY (caller, key);
@@ -499,11 +856,20 @@ ALTER TABLE ONLY public.blocks
 ALTER TABLE ONLY public.bookings
     ADD CONSTRAINT bookings_pkey PRIMARY KEY (show_id, booking_id);
 
+ALTER TABLE ONLY public.broker_facts
+    ADD CONSTRAINT broker_facts_pkey PRIMARY KEY (show_id, fact_id);
+
 ALTER TABLE ONLY public.buyers
     ADD CONSTRAINT buyers_pkey PRIMARY KEY (show_id, buyer);
 
 ALTER TABLE ONLY public.claims
     ADD CONSTRAINT claims_pkey PRIMARY KEY (show_id, seat);
+
+ALTER TABLE ONLY public.codes
+    ADD CONSTRAINT codes_pkey PRIMARY KEY (show_id, code_id);
+
+ALTER TABLE ONLY public.codes
+    ADD CONSTRAINT codes_show_id_code_key_key UNIQUE (show_id, code_key);
 
 ALTER TABLE ONLY public.customers
     ADD CONSTRAINT customers_address_digest_key UNIQUE (address_digest);
@@ -514,8 +880,20 @@ ALTER TABLE ONLY public.customers
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY public.facts
+    ADD CONSTRAINT facts_pkey PRIMARY KEY (organizer_id, fact_id);
+
+ALTER TABLE ONLY public.feeds
+    ADD CONSTRAINT feeds_pkey PRIMARY KEY (organizer_id);
+
 ALTER TABLE ONLY public.forgotten_shows
     ADD CONSTRAINT forgotten_shows_pkey PRIMARY KEY (show_id);
+
+ALTER TABLE ONLY public.gates
+    ADD CONSTRAINT gates_pkey PRIMARY KEY (show_id, gate_id);
+
+ALTER TABLE ONLY public.gates
+    ADD CONSTRAINT gates_show_id_name_key UNIQUE (show_id, name);
 
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (show_id, key);
@@ -541,14 +919,26 @@ ALTER TABLE ONLY public.jobs
 ALTER TABLE ONLY public.layouts
     ADD CONSTRAINT layouts_pkey PRIMARY KEY (layout_id, layout_version);
 
+ALTER TABLE ONLY public.letter_rules
+    ADD CONSTRAINT letter_rules_pkey PRIMARY KEY (organizer_id);
+
 ALTER TABLE ONLY public.letters
     ADD CONSTRAINT letters_pkey PRIMARY KEY (letter_id);
+
+ALTER TABLE ONLY public.lists
+    ADD CONSTRAINT lists_pkey PRIMARY KEY (show_id, list_id);
+
+ALTER TABLE ONLY public.lists
+    ADD CONSTRAINT lists_show_id_name_key UNIQUE (show_id, name);
 
 ALTER TABLE ONLY public.magic_links
     ADD CONSTRAINT magic_links_pkey PRIMARY KEY (token_hash);
 
 ALTER TABLE ONLY public.members
     ADD CONSTRAINT members_pkey PRIMARY KEY (organizer_id, person_id);
+
+ALTER TABLE ONLY public.notices
+    ADD CONSTRAINT notices_pkey PRIMARY KEY (show_id, booking_id, kind, edition);
 
 ALTER TABLE ONLY public.organizers
     ADD CONSTRAINT organizers_pkey PRIMARY KEY (organizer_id);
@@ -558,6 +948,12 @@ ALTER TABLE ONLY public.outbox
 
 ALTER TABLE ONLY public.password_resets
     ADD CONSTRAINT password_resets_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY public.payment_events
+    ADD CONSTRAINT payment_events_pkey PRIMARY KEY (show_id, provider, event_id);
+
+ALTER TABLE ONLY public.payments
+    ADD CONSTRAINT payments_pkey PRIMARY KEY (show_id, payment_id);
 
 ALTER TABLE ONLY public.people
     ADD CONSTRAINT people_email_key UNIQUE (email);
@@ -589,6 +985,24 @@ ALTER TABLE ONLY public.queues
 ALTER TABLE ONLY public.recovery_codes
     ADD CONSTRAINT recovery_codes_pkey PRIMARY KEY (person_id, code_hash);
 
+ALTER TABLE ONLY public.refunds
+    ADD CONSTRAINT refunds_pkey PRIMARY KEY (show_id, refund_id);
+
+ALTER TABLE ONLY public.reminded
+    ADD CONSTRAINT reminded_pkey PRIMARY KEY (show_id, start_time);
+
+ALTER TABLE ONLY public.sandbox_payments
+    ADD CONSTRAINT sandbox_payments_payment_id_key UNIQUE (payment_id);
+
+ALTER TABLE ONLY public.sandbox_payments
+    ADD CONSTRAINT sandbox_payments_pkey PRIMARY KEY (ref);
+
+ALTER TABLE ONLY public.sandbox_refunds
+    ADD CONSTRAINT sandbox_refunds_pkey PRIMARY KEY (ref);
+
+ALTER TABLE ONLY public.scans
+    ADD CONSTRAINT scans_pkey PRIMARY KEY (show_id, scan_id);
+
 ALTER TABLE ONLY public.seat_rows
     ADD CONSTRAINT seat_rows_pkey PRIMARY KEY (show_id, area, row_number);
 
@@ -613,6 +1027,9 @@ ALTER TABLE ONLY public.stock
 ALTER TABLE ONLY public.tickets
     ADD CONSTRAINT tickets_pkey PRIMARY KEY (show_id, booking_id, number);
 
+ALTER TABLE ONLY public.tier_terms
+    ADD CONSTRAINT tier_terms_pkey PRIMARY KEY (show_id, tier, until);
+
 ALTER TABLE ONLY public.tiers
     ADD CONSTRAINT tiers_pkey PRIMARY KEY (show_id, tier);
 
@@ -621,6 +1038,17 @@ ALTER TABLE ONLY public.tiers
 
 ALTER TABLE ONLY public.venues
     ADD CONSTRAINT venues_pkey PRIMARY KEY (venue_id);
+
+ALTER TABLE ONLY public.webhook_deliveries
+    ADD CONSTRAINT webhook_deliveries_pkey PRIMARY KEY (webhook_id, fact_id);
+
+ALTER TABLE ONLY public.webhook_secrets
+    ADD CONSTRAINT webhook_secrets_pkey PRIMARY KEY (secret_id);
+
+ALTER TABLE ONLY public.webhooks
+    ADD CONSTRAINT webhooks_pkey PRIMARY KEY (webhook_id);
+
+CREATE INDEX admissions_changed ON public.admissions USING btree (show_id, changed_at, booking_id);
 
 CREATE INDEX answers_created_at ON public.answers USING btree (created_at);
 
@@ -636,15 +1064,29 @@ CREATE INDEX bookings_buyer ON public.bookings USING btree (show_id, buyer) WHER
 
 CREATE INDEX bookings_customer ON public.bookings USING btree (show_id, customer_id) WHERE (customer_id IS NOT NULL);
 
+CREATE INDEX bookings_decided ON public.bookings USING btree (show_id, GREATEST(confirmed_at, ended_at), booking_id) WHERE (confirmed_at IS NOT NULL);
+
 CREATE INDEX bookings_pending ON public.bookings USING btree (show_id, expires_at) WHERE (status = 'PENDING'::text);
 
+CREATE INDEX broker_facts_booking ON public.broker_facts USING btree (show_id, booking_id);
+
+CREATE INDEX broker_facts_created_at ON public.broker_facts USING btree (show_id, created_at);
+
 CREATE INDEX dead_letters_died_at ON public.dead_letters USING btree (died_at, job_id);
+
+CREATE UNIQUE INDEX facts_position ON public.facts USING btree (organizer_id, "position") WHERE ("position" IS NOT NULL);
+
+CREATE INDEX facts_stored_at ON public.facts USING btree (in_feed, stored_at);
+
+CREATE INDEX facts_unnumbered ON public.facts USING btree (organizer_id, fact_id) WHERE (in_feed AND ("position" IS NULL));
 
 CREATE INDEX idempotency_keys_created_at ON public.idempotency_keys USING btree (created_at);
 
 CREATE INDEX invitations_email ON public.invitations USING btree (email);
 
 CREATE INDEX invitations_expires_at ON public.invitations USING btree (expires_at);
+
+CREATE INDEX jobs_kind_run_at ON public.jobs USING btree (kind, run_at);
 
 CREATE INDEX jobs_run_at ON public.jobs USING btree (run_at);
 
@@ -660,13 +1102,41 @@ CREATE INDEX magic_links_expires_at ON public.magic_links USING btree (expires_a
 
 CREATE INDEX members_person ON public.members USING btree (person_id);
 
+CREATE INDEX notices_noticed_at ON public.notices USING btree (noticed_at);
+
 CREATE INDEX password_resets_expires_at ON public.password_resets USING btree (expires_at);
 
 CREATE INDEX password_resets_person ON public.password_resets USING btree (person_id);
 
+CREATE INDEX payment_events_received_at ON public.payment_events USING btree (received_at);
+
+CREATE INDEX payments_booking ON public.payments USING btree (show_id, booking_id);
+
+CREATE INDEX payments_ref ON public.payments USING btree (provider, ref) WHERE (ref IS NOT NULL);
+
 CREATE INDEX queued_claims_ended_at ON public.queued_claims USING btree (ended_at) WHERE (reason IS NOT NULL);
 
 CREATE INDEX queued_claims_waiting ON public.queued_claims USING btree (show_id, "position") WHERE (reason IS NULL);
+
+CREATE INDEX refunds_booking ON public.refunds USING btree (show_id, booking_id);
+
+CREATE INDEX refunds_open ON public.refunds USING btree (state, updated_at) WHERE (state = ANY (ARRAY['WANTED'::text, 'SENT'::text, 'FAILED'::text]));
+
+CREATE INDEX refunds_sent_at ON public.refunds USING btree (sent_at) WHERE (sent_at IS NOT NULL);
+
+CREATE INDEX sandbox_payments_created_at ON public.sandbox_payments USING btree (created_at, ref);
+
+CREATE INDEX sandbox_refunds_created_at ON public.sandbox_refunds USING btree (created_at, ref);
+
+CREATE UNIQUE INDEX sandbox_refunds_live ON public.sandbox_refunds USING btree (refund_id) WHERE (state <> 'failed'::text);
+
+CREATE INDEX sandbox_refunds_payment ON public.sandbox_refunds USING btree (payment_ref);
+
+CREATE INDEX scans_conflicts ON public.scans USING btree (show_id, received_at, scan_id) WHERE ((conflict IS NOT NULL) AND (acknowledged_at IS NULL) AND (undone_at IS NULL));
+
+CREATE INDEX scans_received ON public.scans USING btree (show_id, received_at, scan_id);
+
+CREATE INDEX scans_ticket ON public.scans USING btree (show_id, booking_id, number) WHERE (booking_id IS NOT NULL);
 
 CREATE UNIQUE INDEX sessions_cookie ON public.sessions USING btree ((secret_hashes[1])) WHERE (kind = 'console'::text);
 
@@ -680,9 +1150,21 @@ CREATE INDEX shows_organizer ON public.shows USING btree (organizer_id, start_ti
 
 CREATE INDEX shows_start_time ON public.shows USING btree (start_time, show_id);
 
+CREATE INDEX tickets_changed ON public.tickets USING btree (show_id, changed_at, booking_id);
+
 CREATE INDEX tickets_email ON public.tickets USING btree (lower(email)) WHERE (email IS NOT NULL);
 
 CREATE INDEX venues_organizer ON public.venues USING btree (organizer_id, venue_id);
+
+CREATE INDEX webhook_deliveries_created_at ON public.webhook_deliveries USING btree (created_at);
+
+CREATE INDEX webhook_deliveries_state ON public.webhook_deliveries USING btree (webhook_id, state, fact_id);
+
+CREATE UNIQUE INDEX webhook_secrets_current ON public.webhook_secrets USING btree (webhook_id) WHERE (until IS NULL);
+
+CREATE INDEX webhook_secrets_webhook ON public.webhook_secrets USING btree (webhook_id, secret_id);
+
+CREATE INDEX webhooks_organizer ON public.webhooks USING btree (organizer_id, webhook_id);
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_organizer_id_fkey FOREIGN KEY (organizer_id) REFERENCES public.organizers(organizer_id);
@@ -723,6 +1205,9 @@ ALTER TABLE ONLY public.pictures
 ALTER TABLE ONLY public.recovery_codes
     ADD CONSTRAINT recovery_codes_person_id_fkey FOREIGN KEY (person_id) REFERENCES public.second_factors(person_id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.sandbox_refunds
+    ADD CONSTRAINT sandbox_refunds_payment_ref_fkey FOREIGN KEY (payment_ref) REFERENCES public.sandbox_payments(ref);
+
 ALTER TABLE ONLY public.seat_rows
     ADD CONSTRAINT seat_rows_show_id_area_fkey FOREIGN KEY (show_id, area) REFERENCES public.areas(show_id, area);
 
@@ -744,9 +1229,13 @@ ALTER TABLE ONLY public.tiers
 ALTER TABLE ONLY public.venues
     ADD CONSTRAINT venues_organizer_id_fkey FOREIGN KEY (organizer_id) REFERENCES public.organizers(organizer_id);
 
+ALTER TABLE public.admissions ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.answers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY app ON public.admissions TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.answers TO holdfast_app USING (true);
 
@@ -764,15 +1253,33 @@ CREATE POLICY app ON public.buyers TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.claims TO holdfast_app USING (true);
 
+CREATE POLICY app ON public.codes TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.facts TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.feeds TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.gates TO holdfast_app USING (true);
+
 CREATE POLICY app ON public.idempotency_keys TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.invitations TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.layouts TO holdfast_app USING (true);
 
+CREATE POLICY app ON public.letter_rules TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.lists TO holdfast_app USING (true);
+
 CREATE POLICY app ON public.members TO holdfast_app USING (true);
 
+CREATE POLICY app ON public.notices TO holdfast_app USING (true);
+
 CREATE POLICY app ON public.organizers TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.payment_events TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.payments TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.people TO holdfast_app USING (true);
 
@@ -783,6 +1290,12 @@ CREATE POLICY app ON public.pictures TO holdfast_app USING (true);
 CREATE POLICY app ON public.queued_claims TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.queues TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.refunds TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.reminded TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.scans TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.seat_rows TO holdfast_app USING (true);
 
@@ -798,9 +1311,17 @@ CREATE POLICY app ON public.stock TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.tickets TO holdfast_app USING (true);
 
+CREATE POLICY app ON public.tier_terms TO holdfast_app USING (true);
+
 CREATE POLICY app ON public.tiers TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.venues TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.webhook_deliveries TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.webhook_secrets TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.webhooks TO holdfast_app USING (true);
 
 ALTER TABLE public.areas ENABLE ROW LEVEL SECURITY;
 
@@ -814,15 +1335,33 @@ ALTER TABLE public.buyers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.claims ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.codes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.facts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.feeds ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.gates ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.layouts ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.letter_rules ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.lists ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.members ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.notices ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.organizers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.payment_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.payments ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.people ENABLE ROW LEVEL SECURITY;
 
@@ -833,6 +1372,12 @@ ALTER TABLE public.pictures ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.queued_claims ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.queues ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.refunds ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.reminded ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.scans ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.seat_rows ENABLE ROW LEVEL SECURITY;
 
@@ -845,6 +1390,8 @@ ALTER TABLE public.show_heads ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.shows ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.stock ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant ON public.admissions TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
 CREATE POLICY tenant ON public.answers TO holdfast_tenant USING (starts_with(caller, ( SELECT (current_setting('holdfast.organizer'::text) || '/'::text))));
 
@@ -870,6 +1417,14 @@ CREATE POLICY tenant ON public.claims TO holdfast_tenant USING ((EXISTS ( SELECT
    FROM public.shows s
   WHERE (s.show_id = claims.show_id))));
 
+CREATE POLICY tenant ON public.codes TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.facts TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.feeds TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.gates TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
 CREATE POLICY tenant ON public.idempotency_keys TO holdfast_tenant USING ((EXISTS ( SELECT
    FROM public.shows s
   WHERE (s.show_id = idempotency_keys.show_id))));
@@ -878,9 +1433,21 @@ CREATE POLICY tenant ON public.invitations TO holdfast_tenant USING ((organizer_
 
 CREATE POLICY tenant ON public.layouts TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
+CREATE POLICY tenant ON public.letter_rules TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.lists TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
 CREATE POLICY tenant ON public.members TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
+CREATE POLICY tenant ON public.notices TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
 CREATE POLICY tenant ON public.organizers TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.payment_events TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = payment_events.show_id))));
+
+CREATE POLICY tenant ON public.payments TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
 CREATE POLICY tenant ON public.people TO holdfast_tenant USING ((EXISTS ( SELECT
    FROM public.members m
@@ -895,6 +1462,12 @@ CREATE POLICY tenant ON public.queued_claims TO holdfast_tenant USING ((organize
 CREATE POLICY tenant ON public.queues TO holdfast_tenant USING ((EXISTS ( SELECT
    FROM public.shows s
   WHERE (s.show_id = queues.show_id))));
+
+CREATE POLICY tenant ON public.refunds TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.reminded TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.scans TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
 CREATE POLICY tenant ON public.seat_rows TO holdfast_tenant USING ((EXISTS ( SELECT
    FROM public.shows s
@@ -918,14 +1491,32 @@ CREATE POLICY tenant ON public.stock TO holdfast_tenant USING ((EXISTS ( SELECT
 
 CREATE POLICY tenant ON public.tickets TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
+CREATE POLICY tenant ON public.tier_terms TO holdfast_tenant USING ((EXISTS ( SELECT
+   FROM public.shows s
+  WHERE (s.show_id = tier_terms.show_id))));
+
 CREATE POLICY tenant ON public.tiers TO holdfast_tenant USING ((EXISTS ( SELECT
    FROM public.shows s
   WHERE (s.show_id = tiers.show_id))));
 
 CREATE POLICY tenant ON public.venues TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
+CREATE POLICY tenant ON public.webhook_deliveries TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.webhook_secrets TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.webhooks TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
 ALTER TABLE public.tickets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.tier_terms ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tiers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.venues ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_deliveries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_secrets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhooks ENABLE ROW LEVEL SECURITY;

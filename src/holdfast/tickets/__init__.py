@@ -1,8 +1,9 @@
-"""What the buyer carries: tickets, their codes, and how they look on a screen, on paper and in a calendar.
+"""What the buyer carries: tickets, their codes, how they look on a screen, on paper and in a calendar, and the door.
 
-Owns the table tickets and alone writes it. A place of a confirmed booking has one ticket; the table holds the exceptions
-to `valid, for the buyer`. Always true: a code verifies by public keys alone, and the code of a ticket that was issued anew
-is refused. Bookings are not known here: whoever asks says what was sold. Announces ticket.transferred and ticket.voided.
+Owns the tables tickets, lists, gates, scans and admissions, and alone writes them. A place of a confirmed booking has one
+ticket; the table holds the exceptions to `valid, for the buyer`. Always true: a code verifies by public keys alone, the code of
+a ticket that was issued anew is refused, and a ticket is let in once. Bookings are not known here: whoever asks says what was
+sold. Announces ticket.transferred and ticket.voided.
 """
 
 from holdfast.tickets.calendar import Entry, entry_status, ics
@@ -28,31 +29,104 @@ from holdfast.tickets.issuing import (
     transfer,
     void,
 )
+from holdfast.tickets.lists import (
+    GATES_MAX,
+    LISTS_MAX,
+    AdmissionList,
+    Admits,
+    DoorNameTaken,
+    Gate,
+    GateId,
+    GateInUse,
+    GateNotFound,
+    ListId,
+    ListInUse,
+    ListNotFound,
+    TooManyAtDoor,
+    create_gate,
+    create_list,
+    delete_gate,
+    delete_list,
+    edit_gate,
+    edit_list,
+    gates_of,
+    lists_of,
+)
 from holdfast.tickets.pages import PAGES_MAX, Page, Printer
 from holdfast.tickets.pictures import png, svg
+from holdfast.tickets.scanning import (
+    Admission,
+    Direction,
+    NoConflict,
+    NothingToUndo,
+    Passed,
+    Scan,
+    ScanNotFound,
+    ScanReason,
+    acknowledge,
+    admissions_of,
+    changed_of_bookings,
+    count_conflicts,
+    passed,
+    undo,
+)
 
 __all__ = [
+    "GATES_MAX",
+    "LISTS_MAX",
     "PAGES_MAX",
     "TRANSFERS_MAX",
+    "Admission",
+    "AdmissionList",
+    "Admits",
     "BadCode",
     "Changed",
     "Coded",
     "Codes",
+    "Direction",
+    "DoorNameTaken",
     "Entry",
+    "Gate",
+    "GateId",
+    "GateInUse",
+    "GateNotFound",
+    "ListId",
+    "ListInUse",
+    "ListNotFound",
+    "NoConflict",
     "NotTransferable",
+    "NothingToUndo",
     "Page",
+    "Passed",
     "Printer",
     "Reason",
     "Sale",
+    "Scan",
+    "ScanNotFound",
+    "ScanReason",
     "State",
     "Ticket",
     "TicketNotFound",
     "TicketVoid",
+    "TooManyAtDoor",
+    "acknowledge",
+    "admissions_of",
+    "changed_of_bookings",
     "changed_of_show",
+    "count_conflicts",
+    "create_gate",
+    "create_list",
+    "delete_gate",
+    "delete_list",
+    "edit_gate",
+    "edit_list",
     "entry_status",
     "forget",
+    "gates_of",
     "given_to",
     "ics",
+    "lists_of",
+    "passed",
     "png",
     "rename",
     "restore",
@@ -61,5 +135,6 @@ __all__ = [
     "ticket",
     "tickets_of",
     "transfer",
+    "undo",
     "void",
 ]

@@ -9,7 +9,7 @@ The serial counts how often the ticket was issued: a transfer counts it up, and 
 """
 
 import re
-from base64 import b32decode, b32encode
+from base64 import b32decode, b32encode, urlsafe_b64encode
 from collections.abc import Mapping
 from struct import Struct
 from typing import NamedTuple
@@ -68,6 +68,15 @@ class Codes:
     def read(self, text: str) -> Coded:
         """What the code says. Raises BadCode. Whether the ticket still admits is another question: ask `admits`."""
         return read(text, self._public)
+
+    def signature(self, text: bytes) -> str:
+        """`<key id>.<base64url>`: that a text which begins with `{` is ours; it verifies by the keys of codes.
+
+        A code's first byte is its format, so that neither can pass for the other.
+        """
+        assert text.startswith(b"{"), "what is signed could be the contents of a code"
+        signed = urlsafe_b64encode(self._key.sign(text)).decode().rstrip("=")
+        return f"{self._key_id}.{signed}"
 
     def public_keys(self) -> dict[str, bytes]:
         """The 32 bytes that verify, by the id of the key; the first is what signs now."""
