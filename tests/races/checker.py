@@ -12,10 +12,14 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-# What has places: (show_id, holder, areas, seats). Placed in front of the checks that need it.
+# What has places: (show_id, holder, areas, seats). Placed in front of the checks that need it. A place that went back with
+# a part of the money is the booking's no more.
 _LIVE = """with live as (
-  select show_id, booking_id as holder, areas, seats, true as is_booking from bookings
-   where status in ('PENDING', 'CONFIRMED')
+  select show_id, booking_id as holder,
+         array(select a from unnest(areas) with ordinality u(a, n) where given_back is null or n <> all (given_back)) as areas,
+         array(select s from unnest(seats) with ordinality u(s, n) where given_back is null or n <> all (given_back)) as seats,
+         true as is_booking
+    from bookings where status in ('PENDING', 'CONFIRMED')
   union all select show_id, block_id, areas, seats, false from blocks)
 """
 # What must not be -> a query that names every case of it in one text each.
@@ -82,7 +86,7 @@ _UNSOUND = {
        where not exists (select from bookings b where b.show_id = k.show_id and b.booking_id = k.booking_id)""",
     "buyer whose places are miscounted": """
       with has as (
-        select b.show_id, b.buyer, sum(b.quantity) as places from bookings b
+        select b.show_id, b.buyer, sum(b.quantity - coalesce(cardinality(b.given_back), 0)) as places from bookings b
          where b.buyer is not null and b.status in ('PENDING', 'CONFIRMED') group by b.show_id, b.buyer)
       select format('%s of %s: %s, not %s', encode(buyer, 'hex'), show_id, coalesce(y.places, 0), coalesce(h.places, 0))
         from buyers y full join has h using (show_id, buyer) join shows s using (show_id)
@@ -97,6 +101,16 @@ _UNSOUND = {
                     coalesce(s.seconds, 0))
         from buyers y full join spent s using (show_id, buyer)
        where coalesce(y.held_seconds, 0) <> coalesce(s.seconds, 0)""",
+    "place that went back and is none of the booking's": """
+      select format('%s of %s: %s of %s', booking_id, show_id, given_back, quantity) from bookings
+       where exists (select from unnest(given_back) g group by g having count(*) > 1 or g not between 1 and quantity)
+          or (status = 'CONFIRMED' and cardinality(given_back) >= quantity)""",
+    "payment whose refunds do not add up": """
+      select format('%s of %s: %s of %s, refunds of %s', p.payment_id, p.show_id, p.refunded, p.amount, r.amount)
+        from payments p cross join lateral (
+          select coalesce(sum(x.amount), 0) as amount from refunds x
+           where x.show_id = p.show_id and x.payment_id = p.payment_id and x.state <> 'FAILED') r
+       where r.amount <> p.refunded or r.amount > p.amount""",
     "sale or cancellation that was not announced once": """
       select format('%s of %s: %s, %s and %s facts', b.booking_id, b.show_id, b.status, f.confirmed, f.cancelled)
         from bookings b cross join lateral (

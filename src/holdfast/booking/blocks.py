@@ -81,6 +81,19 @@ async def block(tx: Transaction, office: Office, view: View, spec: BlockSpec, by
     return await block_by_id(tx, view.show.show_id, block_id)
 
 
+async def keep(
+    tx: Transaction, office: Office, show_id: ShowId, areas: Sequence[int], seats: Sequence[int], reason: str, by: UUID | None
+) -> None:  # fmt: skip
+    """Takes places off sale in the transaction that freed them, so that nobody comes in between."""
+    row = await tx.row(
+        sql.block_places, show_id, new_id(), areas[0], len(areas), list(seats), reason, None, by, new_id()
+    )
+    assert row is not None and row["outcome"] == "blocked", "freed under the same lock, they are there"
+    change = Change(row["at_revision"], seats, row["freed"], row["left_over"])
+    tx.after_commit(partial(office.views.changed, show_id, change))
+    tx.after_commit(partial(office.cache.forget, ("counts", show_id)))
+
+
 async def release_block(tx: Transaction, office: Office, show_id: ShowId, block_id: BlockId) -> None:
     """Puts the places of a block back on sale. Raises BlockNotFound when it is not there (any more)."""
     row = await tx.row(sql.release_block, show_id, block_id, new_id())

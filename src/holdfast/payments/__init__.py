@@ -1,11 +1,33 @@
 """Money in and out: attempts to pay, what providers say of them, and refunds.
 
-Owns the tables payments and payment_events. Always true: a payment goes forward only, by conditional updates; an event of a
+Owns the tables payments, payment_events and refunds. Always true: a payment goes forward only, by conditional updates; an event of a
 provider takes effect once; no provider is called while a transaction is open. Bookings are known by their ids alone:
 `booking/paying.py` decides what money means for places. Announces payment.succeeded, payment.declined,
 payment.mismatched and payment.disputed.
 """
 
+from holdfast.payments.attempts import (
+    STEPS,
+    WATCH,
+    NewPayment,
+    Payment,
+    PaymentNotFound,
+    PaymentState,
+    Way,
+    begin,
+    close,
+    decline,
+    dispute,
+    hurry,
+    lock_payment,
+    may_look,
+    note_opened,
+    payment_by_id,
+    payment_of_ref,
+    payments_of,
+    succeed,
+    watch_from,
+)
 from holdfast.payments.provider import (
     Attempt,
     BadSignature,
@@ -33,6 +55,7 @@ from holdfast.payments.refunds import (
     RefundTooMuch,
     begin_refund,
     fail_refund,
+    has_money,
     measure_refunds,
     note_refund,
     refund_by_id,
@@ -43,15 +66,22 @@ from holdfast.payments.refunds import (
     settle_refund,
     want_refund,
 )
+from holdfast.payments.webhooks import note_event, prune_events
 
 __all__ = [
     "REFUND",
+    "STEPS",
+    "WATCH",
     "Attempt",
     "BadSignature",
     "Begun",
     "Listed",
+    "NewPayment",
     "Notice",
     "Opened",
+    "Payment",
+    "PaymentNotFound",
+    "PaymentState",
     "Provider",
     "ProviderDown",
     "ProviderRefused",
@@ -65,12 +95,26 @@ __all__ = [
     "Seen",
     "SeenRefund",
     "State",
+    "Way",
     "Wish",
+    "begin",
     "begin_refund",
+    "close",
+    "decline",
+    "dispute",
     "fail_refund",
+    "hurry",
+    "lock_payment",
+    "may_look",
     "measure_refunds",
+    "note_event",
+    "note_opened",
     "note_refund",
     "open_providers",
+    "payment_by_id",
+    "payment_of_ref",
+    "payments_of",
+    "prune_events",
     "refund_by_id",
     "refund_sums",
     "refundable",
@@ -78,5 +122,7 @@ __all__ = [
     "retry_refund",
     "sandbox_handlers",
     "settle_refund",
+    "succeed",
     "want_refund",
+    "watch_from",
 ]
