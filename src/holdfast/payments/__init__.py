@@ -1,9 +1,9 @@
 """Money in and out: attempts to pay, what providers say of them, and refunds.
 
-Owns the tables payments, payment_events and refunds. Always true: a payment goes forward only, by conditional updates; an event of a
-provider takes effect once; no provider is called while a transaction is open. Bookings are known by their ids alone:
-`booking/paying.py` decides what money means for places. Announces payment.succeeded, payment.declined,
-payment.mismatched and payment.disputed.
+Owns the tables payments, payment_events and refunds. Always true: a payment goes forward only, by conditional updates; an
+event of a provider takes effect once; no more goes back than was taken; no provider is called while a transaction is open.
+Bookings are known by their ids alone: `booking/paying.py` and `booking/refunding.py` decide what money means for places.
+Announces payment.succeeded, payment.declined, payment.mismatched, payment.disputed and refund.wanted, settled and failed.
 """
 
 from holdfast.payments.attempts import (
@@ -103,6 +103,7 @@ __all__ = [
     "decline",
     "dispute",
     "fail_refund",
+    "has_money",
     "hurry",
     "lock_payment",
     "may_look",
