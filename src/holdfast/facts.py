@@ -104,7 +104,8 @@ class AvailabilityChanged(Payload, frozen=True):
 class _BookingFact(Payload, frozen=True):
     """What a fact says of a booking. The lists have one element per place, `seats` none in a standing area.
 
-    `tiers` are the numbers of the tiers, `amounts` and `total` minor units of `currency`. `reason` says why it ended.
+    `tiers` are the numbers of the tiers, `amounts` and `total` what the buyer pays in all, in minor units of `currency`.
+    `reason` says why it ended, `code_id` by which promotion code it was priced.
     """
 
     booking_id: UUID
@@ -119,6 +120,7 @@ class _BookingFact(Payload, frozen=True):
     amounts: list[int]
     total: int
     currency: str
+    code_id: UUID | None = None
 
 
 class BookingConfirmed(_BookingFact, frozen=True):

@@ -111,6 +111,12 @@ _UNSOUND = {
           select coalesce(sum(x.amount), 0) as amount from refunds x
            where x.show_id = p.show_id and x.payment_id = p.payment_id and x.state <> 'FAILED') r
        where r.amount <> p.refunded or r.amount > p.amount""",
+    "code whose uses are miscounted": """
+      select format('%s of %s: %s, not %s', c.code_id, c.show_id, c.used, b.live)
+        from codes c cross join lateral (
+          select count(*) as live from bookings b
+           where b.show_id = c.show_id and b.code_id = c.code_id and b.status in ('PENDING', 'CONFIRMED')) b
+       where c.used <> b.live or c.used > c.uses_max""",
     "sale or cancellation that was not announced once": """
       select format('%s of %s: %s, %s and %s facts', b.booking_id, b.show_id, b.status, f.confirmed, f.cancelled)
         from bookings b cross join lateral (

@@ -246,6 +246,10 @@ async def test_control_the_checker_finds_what_is_put_wrong_by_hand(engine: Engin
         "key that points nowhere": "update idempotency_keys set booking_id = gen_random_uuid()",
         "buyer whose places": "update buyers set places = places + 1",
         "buyer whose held seconds": "update buyers set held_seconds = 1",
+        "code whose uses": (
+            "insert into codes (show_id, code_id, organizer_id, code, code_key, discount_amount, used)"
+            " select show_id, gen_random_uuid(), organizer_id, 'Early', 'early', 1, 1 from shows"
+        ),
         "sale or cancellation": "delete from outbox where kind = 'booking.confirmed'",
         "announcement 1": "update outbox set payload = jsonb_set(payload, '{revision}', '2') where payload ? 'revision'",
         f"{show} is at": "update show_heads set revision = revision + 1",
@@ -266,7 +270,7 @@ async def test_control_the_checker_finds_what_is_put_wrong_by_hand(engine: Engin
     assert await checker.violations(database_url, [promise], all_promised=True) == []
 
 
-TABLES = ("bookings", "claims", "stock", "buyers", "idempotency_keys", "outbox", "show_heads")
+TABLES = ("bookings", "claims", "stock", "buyers", "codes", "idempotency_keys", "outbox", "show_heads")
 
 
 async def _contents(connection: Any) -> dict[str, list[Any]]:

@@ -10,6 +10,7 @@ from holdfast.booking.lifecycle import (
     cancel,
 )
 from holdfast.booking.office import Office
+from holdfast.booking.promotions import CodeRequired
 from holdfast.booking.view import View
 from holdfast.catalog import Show
 from holdfast.platform.db import Database, Transaction, load_queries
@@ -27,7 +28,7 @@ async def book_anywhere(office: Office, show_id: ShowId, quantity: int, asker: A
     NotOnSale, PaymentRequired for a show with a price, IdempotencyMismatch and Busy.
     """
     view = await office.views.get(show_id)
-    if any(tier.amount > 0 for tier in view.show.tiers):
+    if not view.show.is_free:
         # The retry of a sale that was made while the show was free is still told of its sale.
         made = await _made_before(office.db, show_id, asker)
         if made is None:
@@ -35,7 +36,7 @@ async def book_anywhere(office: Office, show_id: ShowId, quantity: int, asker: A
         return made
     try:
         claimed = await _claim_where_it_fits(office, view, quantity, asker)
-    except (SoldOut, TooManyPlaces):
+    except (SoldOut, TooManyPlaces, CodeRequired):
         async with office.db.transaction() as tx:
             return await _record_refused(tx, view.show, quantity, asker)
     if claimed.booking.status == "PENDING" and not claimed.replayed:
@@ -66,7 +67,7 @@ async def _claim_where_it_fits(office: Office, view: View, quantity: int, asker:
             # Perhaps in vain, but before it refuses the database fails the holds that are overdue, in all areas.
             max(view.plan.areas, key=lambda a: view.left[a.number - 1]),
         )
-        tiers = view.show.tiers_of(area.number)
+        tiers = [tier for tier in view.show.tiers_of(area.number) if not tier.hidden]
         request = ClaimRequest(
             quantity=quantity, area=area.name, tier=tiers[0].name if tiers else None, split=True, confirm=True
         )

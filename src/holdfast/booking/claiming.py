@@ -19,7 +19,7 @@ from holdfast.booking.view import Change, Views
 from holdfast.platform import telemetry
 from holdfast.platform.db import Contention, Database, Record, load_queries
 from holdfast.platform.errors import Busy
-from holdfast.platform.ids import BookingId, CustomerId, OrganizerId, ShowId, new_id
+from holdfast.platform.ids import BookingId, CodeId, CustomerId, OrganizerId, ShowId, new_id
 from holdfast.platform.settings import Settings
 
 sql = load_queries(__file__)
@@ -65,6 +65,10 @@ class Wish(
     amounts: Sequence[int]
     # The account of a buyer who has signed in.
     customer_id: CustomerId | None = None
+    # The code that it was priced with.
+    code_id: CodeId | None = None
+    # Whether any seated area would do.
+    anywhere: bool = False
     # Those who want to know, each of whom may go away.
     callers: list[asyncio.Future["Decision"]] = []
     behind: list[asyncio.Future[None]] = []
@@ -340,6 +344,8 @@ def claim_arguments(groups: list[list[Wish]]) -> list[Any]:
         [seat for w in wishes for seat in w.seats],
         [tier for w in wishes for tier in w.tiers],
         [amount for w in wishes for amount in w.amounts],
+        # Most batches have no code, and then nothing is sent for it.
+        [w.code_id for w in wishes] if any(w.code_id for w in wishes) else [],
     ]
 
 

@@ -38,7 +38,7 @@ begin
     on conflict (show_id, buyer) do update set held_seconds = y.held_seconds + excluded.held_seconds;
 end $$;
 
--- Frees seats and counts for holders that no longer need them. The caller holds the head.
+-- Frees seats and counts for holders that have ended, and gives the uses of their codes back. The caller holds the head.
 create or replace function give_back(p_show_id uuid, p_seats int[], p_areas smallint[], p_holders uuid[])
 returns void language plpgsql as $$
 declare
@@ -53,9 +53,16 @@ begin
     from (select a as area, count(*)::int as places from unnest(p_areas) a group by a) d
    where s.show_id = p_show_id and s.area = d.area;
   update buyers y set places = greatest(0, y.places - d.places)
-    from (select b.buyer, sum(b.quantity)::int as places from bookings b
+    from (select b.buyer, sum(b.quantity - coalesce(cardinality(b.given_back), 0))::int as places from bookings b
            where b.show_id = p_show_id and b.booking_id = any (p_holders) and b.buyer is not null group by b.buyer) d
    where y.show_id = p_show_id and y.buyer = d.buyer and y.places > 0;
+  -- Most shows have no code, and a look at that costs less than another one at the holders.
+  if exists (select from codes c where c.show_id = p_show_id) then
+    update codes c set used = c.used - d.uses
+      from (select b.code_id, count(*)::int as uses from bookings b
+             where b.show_id = p_show_id and b.booking_id = any (p_holders) and b.code_id is not null group by b.code_id) d
+     where c.show_id = p_show_id and c.code_id = d.code_id;
+  end if;
 end $$;
 
 -- Seats for one party in one area under the head's lock, or null: p_count together in the row nearest the front, else,
@@ -103,10 +110,12 @@ end $$;
 -- Claim i wants p_places[i] places. Standing: p_area[i] is a standing area. Named seats: p_area[i] is null, p_options[i]
 -- is 1, and the seats are p_seats[p_seat_from[i] + 1 ...]. Best available: p_area[i] is a seated area, and p_options[i]
 -- groups of p_places[i] seats (perhaps none) follow one another from p_seat_from[i], the best first.
--- Prices: p_tiers and p_amounts hold one entry per place, claim after claim.
+-- Prices: p_tiers and p_amounts hold one entry per place, claim after claim. p_codes[i] is the code that priced claim i;
+-- the array is empty when there is none in the batch.
 --
 -- outcomes[i] is pending, confirmed, replayed, mismatch, stale, not_on_sale, sold_out, not_together, seats_taken,
--- limit_reached, hold_limit, again or show_not_found. seats_out[seats_from[i] + 1 ...] (seats_count[i] of them) are the
+-- limit_reached, hold_limit, code_withdrawn, code_early, code_expired, code_places (more than the code is for),
+-- code_used_up, again or show_not_found. seats_out[seats_from[i] + 1 ...] (seats_count[i] of them) are the
 -- seats that were given, or those that were taken. booking_ids[i] differs from p_booking[i] for a replay. left_over is
 -- what each area still has, expired counts the overdue holds that were failed on the way. The order of checks is a
 -- promise: a retry of a success never hears anything but success.
@@ -115,7 +124,7 @@ create or replace function claim(
   p_hold_seconds_max int, p_buyer_max int,
   p_booking uuid[], p_reference text[], p_key bytea[], p_fingerprint bytea[], p_buyer bytea[], p_email text[],
   p_name text[], p_customer uuid[], p_confirm boolean[], p_places int[], p_area smallint[], p_split boolean[], p_options int[],
-  p_seat_from int[], p_seats int[], p_tiers smallint[], p_amounts bigint[],
+  p_seat_from int[], p_seats int[], p_tiers smallint[], p_amounts bigint[], p_codes uuid[],
   out outcomes text[], out booking_ids uuid[], out deadlines timestamptz[], out seats_out int[], out seats_from int[],
   out seats_count int[], out freed int[], out expired int, out left_over int[], out at_revision bigint,
   out decided_at timestamptz, out lock_seconds double precision)
@@ -138,6 +147,9 @@ declare
   v_scarce boolean;
   v_fits int;                         -- first fits still allowed in this batch: each scans an area
   v_buyers bytea[]; v_have int[]; v_spent int[];
+  v_coded constant boolean := cardinality(p_codes) > 0;
+  v_codes uuid[]; v_shut text[]; v_uses int[]; v_each int[];  -- by code: why not, uses left, places in one booking
+  v_c int;
   v_place_from int[] := array_fill(0, array[n]);
   v_hold int[] := array_fill(p_hold_seconds, array[n]);
   v_gone int[];                       -- places given away, by area
@@ -199,6 +211,10 @@ begin
         from (select distinct b as buyer from unnest(p_buyer) b where b is not null) x
         left join buyers y on y.show_id = p_show_id and y.buyer = x.buyer;
     end if;
+    if v_coded then
+      select array_agg(c.code_id), array_agg(code_shut(c, decided_at)), array_agg(c.uses_max - c.used), array_agg(c.places_max)
+        into v_codes, v_shut, v_uses, v_each from codes c where c.show_id = p_show_id and c.code_id = any (p_codes);
+    end if;
     select array_agg(s.capacity - s.reserved - s.blocked order by s.area), array_agg(s.first_seat order by s.area),
            array_agg(s.seated order by s.area), max(s.first_seat + s.capacity) filter (where s.seated)
       into v_left, v_first, v_seated, v_seats from stock s where s.show_id = p_show_id;
@@ -227,6 +243,18 @@ begin
         end if;
         if v_have[v_b] + k > p_buyer_max then
           outcomes[i] := 'limit_reached'; v_scarce := true;
+          continue;
+        end if;
+      end if;
+      if v_coded then
+        v_c := array_position(v_codes, p_codes[i]);
+        assert v_c is not null or p_codes[i] is null, 'the show has no such code';
+        if v_shut[v_c] is not null or v_each[v_c] < k then
+          outcomes[i] := coalesce(v_shut[v_c], 'code_places');
+          continue;
+        end if;
+        if v_uses[v_c] < 1 then
+          outcomes[i] := 'code_used_up'; v_scarce := true;
           continue;
         end if;
       end if;
@@ -306,6 +334,9 @@ begin
       if p_buyer_max is not null and v_b is not null then
         v_have[v_b] := v_have[v_b] + k;
       end if;
+      if v_coded and v_c is not null then
+        v_uses[v_c] := v_uses[v_c] - 1;
+      end if;
     end loop;
 
     exit when v_try = 2 or not v_scarce;
@@ -328,7 +359,8 @@ begin
       from unnest(v_gone) with ordinality d(places, area)
      where s.show_id = p_show_id and s.area = d.area and d.places > 0;
     insert into bookings (show_id, booking_id, organizer_id, reference, status, quantity, areas, seats, tiers, amounts,
-                          total, currency, email, name, buyer, customer_id, created_at, expires_at, confirmed_at)
+                          total, currency, email, name, buyer, customer_id, created_at, expires_at, confirmed_at, terms,
+                          code_id)
     select p_show_id, u.booking_id, p_organizer, u.reference, upper(u.outcome), u.k,
            case when u.seats = 0 then array_fill(u.area, array[u.k])
                 else array(select width_bucket(s, v_first)::smallint
@@ -338,12 +370,18 @@ begin
            p_tiers[u.place_from + 1:u.place_from + u.k], p_amounts[u.place_from + 1:u.place_from + u.k],
            (select sum(a) from unnest(p_amounts[u.place_from + 1:u.place_from + u.k]) a),
            p_currency, u.email, u.name, u.buyer, u.customer_id, decided_at, u.deadline,
-           case when u.outcome = 'confirmed' then decided_at end
+           case when u.outcome = 'confirmed' then decided_at end, p_terms, u.code_id
       from unnest(p_booking, p_reference, outcomes, p_places, seats_count, p_area, seats_from, v_place_from, p_email,
-                  p_name, p_buyer, p_customer, deadlines)
+                  p_name, p_buyer, p_customer, deadlines, p_codes)
            u(booking_id, reference, outcome, k, seats, area, seat_from, place_from, email, name, buyer, customer_id,
-             deadline)
+             deadline, code_id)
      where u.outcome in ('pending', 'confirmed');
+    if v_coded then
+      update codes c set used = c.used + d.uses
+        from (select u.code_id, count(*)::int as uses from unnest(p_codes, outcomes) u(code_id, outcome)
+               where u.code_id is not null and u.outcome in ('pending', 'confirmed') group by u.code_id) d
+       where c.show_id = p_show_id and c.code_id = d.code_id;
+    end if;
     if cardinality(array_remove(p_key, null)) > 0 then
       insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at)
       select p_show_id, u.key, u.fingerprint, u.booking_id, decided_at
@@ -373,7 +411,7 @@ create or replace function claim_many(
   p_hold_seconds_max int[], p_buyer_max int[], p_counts int[], p_place_counts int[], p_seat_counts int[],
   p_booking uuid[], p_reference text[], p_key bytea[], p_fingerprint bytea[], p_buyer bytea[], p_email text[],
   p_name text[], p_customer uuid[], p_confirm boolean[], p_places int[], p_area smallint[], p_split boolean[], p_options int[],
-  p_seat_from int[], p_seats int[], p_tiers smallint[], p_amounts bigint[])
+  p_seat_from int[], p_seats int[], p_tiers smallint[], p_amounts bigint[], p_codes uuid[])
 returns table (outcomes text[], booking_ids uuid[], deadlines timestamptz[], seats_out int[], seats_from int[],
   seats_count int[], freed int[], expired int, left_over int[], at_revision bigint, decided_at timestamptz,
   lock_seconds double precision)
@@ -389,7 +427,7 @@ begin
       p_shows[s], p_terms[s], p_facts[s], p_organizers[s], p_currencies[s], p_hold_seconds[s], p_hold_seconds_max[s],
       p_buyer_max[s], p_booking[a:b], p_reference[a:b], p_key[a:b], p_fingerprint[a:b], p_buyer[a:b], p_email[a:b],
       p_name[a:b], p_customer[a:b], p_confirm[a:b], p_places[a:b], p_area[a:b], p_split[a:b], p_options[a:b], p_seat_from[a:b],
-      p_seats[e:f], p_tiers[c:d], p_amounts[c:d]);
+      p_seats[e:f], p_tiers[c:d], p_amounts[c:d], p_codes[a:b]);
     a := b + 1; c := d + 1; e := f + 1;
   end loop;
 end $$;
@@ -398,7 +436,8 @@ end $$;
 create or replace function booking_facts(b bookings) returns jsonb language sql stable as $$
   select jsonb_build_object('booking_id', b.booking_id, 'version', b.version, 'organizer_id', b.organizer_id,
     'status', b.status, 'reason', b.reason, 'quantity', b.quantity, 'areas', to_jsonb(b.areas), 'seats', to_jsonb(b.seats),
-    'tiers', to_jsonb(b.tiers), 'amounts', to_jsonb(b.amounts), 'total', b.total, 'currency', b.currency)
+    'tiers', to_jsonb(b.tiers), 'amounts', to_jsonb(b.amounts), 'total', b.total, 'currency', b.currency,
+    'code_id', b.code_id)
 $$;
 
 -- Turns a live hold into a sale. Locks the booking alone. p_settled: somebody took the money, or there is none to take.
@@ -468,6 +507,7 @@ create or replace function cancel_booking(
 language plpgsql as $$
 declare
   v_booking bookings;
+  v_areas smallint[];
   v_now timestamptz;
 begin
   changed := false; freed := '{}'; left_over := '{}';
@@ -499,8 +539,9 @@ begin
     perform announce(p_show_id, md5(p_booking_id::text || ':' || v_booking.version)::uuid, 'booking.cancelled',
                      booking_facts(v_booking));
   end if;
-  freed := v_booking.seats;
-  perform give_back(p_show_id, freed, v_booking.areas, array[p_booking_id]);
+  select coalesce(array_agg(p.seat order by p.number) filter (where p.seat is not null), '{}'), array_agg(p.area)
+    into freed, v_areas from places_left_of(v_booking) p;
+  perform give_back(p_show_id, freed, v_areas, array[p_booking_id]);
   select c.at_revision, c.left_over into at_revision, left_over
     from availability_changed(p_show_id, p_fact_id, '{}', freed) c;
   outcome := 'ended';

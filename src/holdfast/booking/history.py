@@ -24,7 +24,7 @@ async def write_history(tx: Transaction, show: catalog.Show, count: int) -> None
     sold_at = clock.now() - timedelta(days=30)
     area, tiers = [1] * PLACES_EACH, show.tiers_of(1)
     tier = [tiers[0].tier if tiers else 0] * PLACES_EACH
-    amounts = [tiers[0].amount if tiers else 0] * PLACES_EACH
+    amounts = [tiers[0].price.amount if tiers else 0] * PLACES_EACH
     await tx.row(sql.lock_head, show.show_id)
     await tx.execute(sql.add_reserved, show.show_id, 1, count * PLACES_EACH)
     await tx.copy(

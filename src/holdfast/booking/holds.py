@@ -21,6 +21,7 @@ from holdfast.booking.claiming import Decision, Wish
 from holdfast.booking.lifecycle import Booking, HoldLimit, booking_by_id
 from holdfast.booking.mailbox import buyer_digest
 from holdfast.booking.office import Office
+from holdfast.booking.promotions import REASONS, Code, CodeRequired, CodeText, code_named, code_refusal
 from holdfast.booking.seating import Offer
 from holdfast.booking.view import View
 from holdfast.platform import clock, telemetry
@@ -102,7 +103,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=255)]
 class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What a buyer asks for: one of `seats`, `quantity` and `best_available`.
 
-    `quantity` in a seated area means best available. `tier` prices all places, `tiers` a mixed party.
+    `quantity` in a seated area means best available. `tier` prices all places, `tiers` a mixed party. `code` is a promotion
+    code, which gives the booking its discount and its hidden tiers.
     """
 
     seats: Annotated[list[Annotated[str, Meta(min_length=1, max_length=150)]], Meta(min_length=1, max_length=10_000)] | None = None  # fmt: skip
@@ -114,6 +116,7 @@ class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     split: bool = False
     customer: Customer | None = None
     confirm: bool = False
+    code: CodeText | None = None
 
 
 class Asker(NamedTuple):
@@ -144,7 +147,8 @@ async def claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: A
     """A hold on the places asked for, or a sale at once when they are free and `confirm` is set.
 
     Raises ShowNotFound; Invalid, UnknownSeat and TooManyPlaces for what cannot be asked for; SoldOut, NotTogether,
-    SeatsTaken, NotOnSale, OrphanSeat, LimitReached and HoldLimit; IdempotencyMismatch; Busy.
+    SeatsTaken, NotOnSale, OrphanSeat, LimitReached and HoldLimit; CodeUnknown, CodeRefused and CodeRequired;
+    IdempotencyMismatch; Busy.
     """
     started = time.perf_counter()
     try:
@@ -180,9 +184,10 @@ async def on_offer(office: Office, show_id: ShowId) -> View:
 
 async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: Asker) -> Claimed:
     view = await on_offer(office, show_id)
+    code = await code_named(office.db, show_id, request.code) if request.code is not None else None
     for attempt in range(TRIES_MAX):
-        places, refusal = _resolved(view, request, attempt)
-        wish, revision = _wish(office.secrets, view, request, asker, places), view.revision
+        places, refusal = _resolved(view, request, code, attempt)
+        wish, revision = _wish(office.secrets, view, request, code, asker, places), view.revision
         if refusal is not None and not is_asked(wish, refusal):
             raise refusal
         if places.offers:
@@ -206,7 +211,7 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
                 view = await office.views.renewed(view)
             case "sold_out" | "not_together" if (
                 attempt + 1 < TRIES_MAX
-                and could_be_elsewhere(view, request, wish)
+                and could_be_elsewhere(view, wish)
                 # All areas were looked through for those who sit together, unless there is news.
                 and (decision.outcome == "sold_out" or view.revision > revision)
             ):
@@ -217,17 +222,25 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
 
 
 def wished(
-    secrets: Secrets, view: View, request: ClaimRequest, asker: Asker, attempt: int = 0
+    secrets: Secrets, view: View, request: ClaimRequest, code: Code | None, asker: Asker, attempt: int = 0
 ) -> tuple[Wish, Refusal | None]:
     """The request as the database takes it, and the refusal that the view alone would give."""
-    places, refusal = _resolved(view, request, attempt)
-    return _wish(secrets, view, request, asker, places), refusal
+    places, refusal = _resolved(view, request, code, attempt)
+    return _wish(secrets, view, request, code, asker, places), refusal
 
 
-def _resolved(view: View, request: ClaimRequest, attempt: int) -> "tuple[_Places, Refusal | None]":
+def _resolved(
+    view: View, request: ClaimRequest, code: Code | None, attempt: int
+) -> "tuple[_Places, Refusal | None]":
     """The places asked for; or a place that no show has, and the refusal that the view alone would give."""
     try:
-        return _places(view, request, attempt), None
+        if code is None:
+            return _places(view, view.show, request, attempt), None
+        places = _places(view, code.applied(view.show), request, attempt)
+        if not any(map(code.serves, places.tiers)):
+            # It would be used up for nothing.
+            raise code_refusal("code_tiers")
+        return places, None
     except Refusal as refusal:
         return _IMPOSSIBLE, refusal
 
@@ -250,13 +263,15 @@ class _Places(msgspec.Struct, frozen=True):
     amounts: Sequence[int]
     seats: Sequence[int] = ()
     offers: Sequence[Offer] = ()
+    anywhere: bool = False
 
 
 # No show has an area 0: the database answers `sold_out` after it has looked at the key.
 _IMPOSSIBLE = _Places(1, 0, (0,), (0,))
 
 
-def _places(view: View, request: ClaimRequest, attempt: int) -> _Places:
+def _places(view: View, show: "catalog.Show", request: ClaimRequest, attempt: int) -> _Places:
+    """Where and for how much; `show` is the view's, with the prices and the tiers of who asks."""
     asked = [name for name in ("seats", "quantity", "best_available") if getattr(request, name) is not None]
     if len(asked) != 1:
         pointer = f"/{asked[1]}" if asked else ""
@@ -273,17 +288,17 @@ def _places(view: View, request: ClaimRequest, attempt: int) -> _Places:
     if request.tiers is not None and sum(request.tiers.values()) != count:
         raise Invalid(f"The tiers must count {count} places in all.", pointer="/tiers")
     if request.seats is not None:
-        return _named_seats(view, request)
-    area = _area(view, request)
+        return _named_seats(view, show, request)
+    area = _area(view, show, request)
     if area is not None and area.kind == "standing":
         if request.best_available is not None:
             raise Invalid("This area has no seats. Ask for a quantity.", pointer="/best_available")
-        tiers, amounts = _prices(view, request, [area.number] * count)
+        tiers, amounts = _prices(view, show, request, [area.number] * count)
         return _Places(count, area.number, tiers, amounts)
-    return _best_available(view, request, area, count, attempt)
+    return _best_available(view, show, request, area, count, attempt)
 
 
-def _named_seats(view: View, request: ClaimRequest) -> _Places:
+def _named_seats(view: View, show: "catalog.Show", request: ClaimRequest) -> _Places:
     assert request.seats is not None
     if request.area is not None and view.plan.area(request.area) is None:
         raise Invalid("The show has no area of this name.", pointer="/area")
@@ -305,7 +320,7 @@ def _named_seats(view: View, request: ClaimRequest) -> _Places:
     areas = [view.plan.area_of(seat).number for seat in seats]
     if request.area is not None and any(view.plan.areas[area - 1].name != request.area for area in areas):
         raise Invalid("Not all of these seats are in this area.", pointer="/area")
-    tiers, amounts = _prices(view, request, areas)
+    tiers, amounts = _prices(view, show, request, areas)
     if view.show.orphans == "refuse" and not any(map(view.is_taken, seats)):
         _refuse_orphans(view, seats, areas)
     return _Places(len(seats), None, tiers, amounts, seats=seats)
@@ -319,8 +334,14 @@ def _refuse_orphans(view: View, seats: Sequence[int], areas: Sequence[int]) -> N
 
 
 def _best_available(
-    view: View, request: ClaimRequest, area: "catalog.Area | None", count: int, attempt: int
+    view: View,
+    show: "catalog.Show",
+    request: ClaimRequest,
+    area: "catalog.Area | None",
+    count: int,
+    attempt: int,
 ) -> _Places:
+    anywhere = area is None
     # The geometry of a large party that may be split takes seconds.
     split = request.split and count <= SPLIT_OFFERED_MAX
     # Alone, a claim is offered the very best seats; in a crowd each process begins at others among equals.
@@ -333,7 +354,7 @@ def _best_available(
         limit=OFFERS,
         spread=spread,
     )
-    selling = [area] if area else _selling(view, request)
+    selling = [area] if area else _selling(view, show, request)
     shut = [] if area else [each for each in _seated(view) if each not in selling]
     offers = best(_with_taken(view.taken_or_offered(), shut)) or best(_with_taken(view.taken, shut))
     if offers and area is None:
@@ -345,22 +366,29 @@ def _best_available(
         area = max(selling, key=lambda each: view.left[each.number - 1])
     if not offers and request.split and not split:
         offers = _first_free(view, area, count)
-    tiers, amounts = _prices(view, request, [area.number] * count)
+    tiers, amounts = _prices(view, show, request, [area.number] * count)
     # Without an offer the database looks for a first fit under its lock, and knows better why there is none.
-    return _Places(count, area.number, tiers, amounts, offers=offers)
+    return _Places(count, area.number, tiers, amounts, offers=offers, anywhere=anywhere)
 
 
 def _seated(view: View) -> list["catalog.Area"]:
     return [area for area in view.plan.areas if area.kind == "seated"]
 
 
-def _selling(view: View, request: ClaimRequest) -> list["catalog.Area"]:
+def _selling(view: View, show: "catalog.Show", request: ClaimRequest) -> list["catalog.Area"]:
     """The seated areas where every tier asked for is sold; all of them where no area sells them, to be told so."""
     names = {request.tier} if request.tier is not None else set(request.tiers or ())
     seated = _seated(view)
     if not seated:
         raise Invalid("The show has no seats. Ask for a quantity.", pointer="/best_available")
-    return [a for a in seated if names <= {tier.name for tier in view.show.tiers_of(a.number)}] or seated
+    return [a for a in seated if _sells(show, a.number, names)] or seated
+
+
+def _sells(show: "catalog.Show", area: int, names: set[str]) -> bool:
+    """Whether places of the area are sold by all of these tiers; by any tier, where none is named."""
+    tiers = show.tiers_of(area)
+    open_to_all = {tier.name for tier in tiers if not tier.hidden}
+    return names <= open_to_all and (bool(open_to_all) or not tiers)
 
 
 def _with_taken(taken: bytes | bytearray, areas: Sequence["catalog.Area"]) -> bytes | bytearray:
@@ -384,7 +412,7 @@ def _first_free(view: View, area: "catalog.Area", count: int) -> list[Offer]:
     return [Offer(seats, "split")] if len(seats) == count else []
 
 
-def _area(view: View, request: ClaimRequest) -> "catalog.Area | None":
+def _area(view: View, show: "catalog.Show", request: ClaimRequest) -> "catalog.Area | None":
     """The one area meant: by name, by its tier, or because there is no other. None: any seated area."""
     if request.area is not None:
         area = view.plan.area(request.area)
@@ -393,7 +421,7 @@ def _area(view: View, request: ClaimRequest) -> "catalog.Area | None":
         return area
     names = {request.tier} if request.tier is not None else set(request.tiers or ())
     if names:
-        having = {t.area for t in view.show.tiers if t.name in names}
+        having = {t.area for t in show.tiers if t.name in names and not t.hidden}
         if len(having) == 1:
             return view.plan.areas[having.pop() - 1]
         if not having:
@@ -406,16 +434,26 @@ def _area(view: View, request: ClaimRequest) -> "catalog.Area | None":
     raise Invalid(f"Say in which area: {areas}.", pointer="/area")
 
 
-def _prices(view: View, request: ClaimRequest, areas: Sequence[int]) -> tuple[list[int], list[int]]:
-    """The tier (0: none, free) and the amount of each place."""
+def _prices(
+    view: View, show: "catalog.Show", request: ClaimRequest, areas: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """The tier (0: none, free) and the all-in amount of each place."""
     left: dict[str, int] | None = dict(request.tiers) if request.tiers is not None else None
-    by_area = {area: view.show.tiers_of(area) for area in set(areas)}
+    by_area = {area: _open_tiers(show, area) for area in set(areas)}
     tiers, amounts = [], []
     for area in areas:
         tier = _tier(view, request, by_area[area], area, left)
         tiers.append(tier.tier if tier else 0)
-        amounts.append(tier.amount if tier else 0)
+        amounts.append(tier.price.amount if tier else 0)
     return tiers, amounts
+
+
+def _open_tiers(show: "catalog.Show", area: int) -> list["catalog.Tier"]:
+    tiers = show.tiers_of(area)
+    offered = [tier for tier in tiers if not tier.hidden]
+    if tiers and not offered:
+        raise CodeRequired
+    return offered
 
 
 def _tier(
@@ -443,7 +481,9 @@ def _tier(
     return offered[0] if offered else None
 
 
-def _wish(secrets: Secrets, view: View, request: ClaimRequest, asker: Asker, places: _Places) -> Wish:
+def _wish(
+    secrets: Secrets, view: View, request: ClaimRequest, code: Code | None, asker: Asker, places: _Places
+) -> Wish:
     show = view.show
     customer = request.customer or _NOBODY
     return Wish(
@@ -454,6 +494,7 @@ def _wish(secrets: Secrets, view: View, request: ClaimRequest, asker: Asker, pla
         customer_id=asker.customer_id, confirm=request.confirm and sum(places.amounts) == 0, places=places.count,
         area=places.area, split=request.split, options=len(places.offers) or (1 if places.seats else 0),
         seats=places.seats or [seat for offer in places.offers for seat in offer.seats], tiers=places.tiers, amounts=places.amounts,
+        code_id=code.code_id if code is not None else None, anywhere=places.anywhere,
     )  # fmt: skip
 
 
@@ -469,6 +510,7 @@ def _booking(view: View, wish: Wish, decision: Decision) -> Booking:
         currency=wish.currency, email=wish.email, name=wish.name, created_at=decision.decided_at,
         expires_at=decision.deadline, extended=False, confirmed_at=decision.decided_at if confirmed else None,
         ended_at=None, read_at=decision.decided_at, buyer=wish.buyer, customer_id=wish.customer_id,
+        terms=wish.terms, code_id=wish.code_id,
     )  # fmt: skip
 
 
@@ -491,6 +533,8 @@ def refusal_of(view: View, decision: Decision, alone: Refusal | None) -> Refusal
             return HoldLimit("Holds without buying have used up their time.")
         case "show_not_found":
             return catalog.ShowNotFound()
+        case outcome if outcome in REASONS:
+            return code_refusal(outcome)
     raise AssertionError(f"claim() answered {decision.outcome!r}")
 
 
@@ -504,9 +548,9 @@ def _sale_window(show: "catalog.Show", now: datetime) -> Mapping[str, Any]:
     return {}
 
 
-def could_be_elsewhere(view: View, request: ClaimRequest, wish: Wish) -> bool:
+def could_be_elsewhere(view: View, wish: Wish) -> bool:
     """Whether another seated area could take the party that asked for any and found too little in one."""
-    if not wish.area or _area(view, request) is not None:
+    if not wish.anywhere:
         return False
     others = [
         left for area, left in zip(view.plan.areas, view.left, strict=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Literal
-from uuid import UUID
 
 import msgspec
 
+from holdfast import payments
 from holdfast.accounts import Note
 from holdfast.booking.office import Office
 from holdfast.booking.view import Change
@@ -20,13 +20,12 @@ from holdfast.catalog import Show
 from holdfast.platform import broadcast, outbox, telemetry
 from holdfast.platform.db import Database, Record, Transaction, load_queries
 from holdfast.platform.errors import Conflict, NotFound, Refusal
-from holdfast.platform.ids import BookingId, CustomerId, OrganizerId, ShowId, new_id
+from holdfast.platform.ids import BookingId, CodeId, CustomerId, OrganizerId, ShowId, new_id
 
 sql = load_queries(__file__)
 log = telemetry.log("booking")
 
 EXTENSION_SECONDS = 60
-END_PAGE = 500
 
 # (from, to) -> the reasons that the step may carry. None: a step without a reason.
 STEPS: dict[tuple[str | None, str], frozenset[str | None]] = {
@@ -55,6 +54,8 @@ STEPS: dict[tuple[str | None, str], frozenset[str | None]] = {
     ),
     ("PENDING", "CONFIRMED"): frozenset({None}),
     ("PENDING", "FAILED"): frozenset({"expired", "released", "show_cancelled"}),
+    # Money that came late, while the places were still to be had.
+    ("FAILED", "CONFIRMED"): frozenset({None}),
     ("CONFIRMED", "CANCELLED"): frozenset({"by_buyer", "by_organizer", "show_cancelled"}),
 }
 
@@ -125,6 +126,11 @@ class Booking(msgspec.Struct, frozen=True):
     read_at: datetime
     buyer: bytes | None = None
     customer_id: CustomerId | None = None
+    # The numbers of places that went back with a part of the money; it does not have them any more.
+    given_back: list[int] | None = None
+    # The version of the show that it was priced under, and the code with which; `breakdown_of` says what that makes.
+    terms: int | None = None
+    code_id: CodeId | None = None
 
     @property
     def seconds_left(self) -> float:
@@ -236,22 +242,13 @@ async def cancel(
         change = Change(row["at_revision"], (), row["freed"], row["left_over"])
         tx.after_commit(partial(office.views.changed, show_id, change))
         tx.after_commit(telemetry.BOOKINGS_ENDED.labels(booking.reason).inc)
+        # Where somebody is paying for it just now, the provider is told to take no money any more.
+        await payments.hurry(tx, show_id, booking_id)
         tx.after_commit(partial(broadcast.hint, outbox.TOPIC))
         if note is not None:
             before = "PENDING" if booking.status == "FAILED" else "CONFIRMED"
             await note(before={"status": before}, after=_amounts(booking))
     return booking
-
-
-async def end_all(office: Office, show_id: ShowId) -> int:
-    """Ends every live booking of a cancelled show, each in a transaction of its own; how many it ended."""
-    ended, after = 0, UUID(int=0)
-    while rows := await office.db.rows(sql.live_bookings, show_id, after, END_PAGE):
-        for row in rows:
-            async with office.db.transaction() as tx:
-                await cancel(tx, office, show_id, row["booking_id"], "show_cancelled", sold_too=True)
-        ended, after = ended + len(rows), rows[-1]["booking_id"]
-    return ended
 
 
 def booking_from(row: Record) -> Booking:

@@ -1,7 +1,7 @@
 -- name: claim_many
 -- Decides claims of one or more shows; the function says all. Locks each show's head, in the order of $1.
 select * from claim_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-                         $22, $23, $24, $25, $26, $27, $28);
+                         $22, $23, $24, $25, $26, $27, $28, $29);
 
 -- name: bookings_made
 -- Which of these bookings exist: what became of a batch whose connection was lost.
@@ -49,7 +49,7 @@ insert into buyers (show_id, buyer, places)
 select $1, x.buyer, sum(x.places)::int
   from (select y.buyer, 0 as places from buyers y where y.show_id = $1
          union all
-        select b.buyer, b.quantity from bookings b
+        select b.buyer, b.quantity - coalesce(cardinality(b.given_back), 0) from bookings b
          where b.show_id = $1 and b.status in ('PENDING', 'CONFIRMED') and b.buyer is not null) x
  group by x.buyer order by x.buyer
 on conflict (show_id, buyer) do update set places = excluded.places;
@@ -128,11 +128,6 @@ select fingerprint, booking_id from idempotency_keys where show_id = $1 and key 
 -- Remembers what a key has made. The caller holds the head, as claim() does when it writes one.
 insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at)
 values ($1, $2, $3, $4, clock_timestamp());
-
--- name: live_bookings
--- The next bookings of a show that hold places, behind $2.
-select booking_id from bookings where show_id = $1 and booking_id > $2 and status in ('PENDING', 'CONFIRMED')
- order by booking_id limit $3;
 
 -- name: shows_overdue
 -- Shows with a hold past its deadline: hops from show to show through the index of pending bookings.
@@ -226,8 +221,8 @@ update stock s set reserved = s.reserved + d.places from unnest($2::smallint[], 
 
 -- name: insert_booking
 insert into bookings (show_id, booking_id, organizer_id, reference, status, quantity, areas, seats, tiers, amounts, total,
-                      currency, email, name, buyer, created_at, expires_at, confirmed_at, customer_id)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
+                      currency, email, name, buyer, created_at, expires_at, confirmed_at, customer_id, terms, code_id)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21);
 
 -- name: insert_key
 insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at) values ($1, $2, $3, $4, $5);
@@ -235,6 +230,19 @@ insert into idempotency_keys (show_id, key, fingerprint, booking_id, created_at)
 -- name: count_buyer
 insert into buyers as y (show_id, buyer, places) values ($1, $2, $3)
 on conflict (show_id, buyer) do update set places = y.places + excluded.places;
+
+-- name: code_says
+-- For single steps: why a claim of $3 places may not use a code at the moment $4, in the words of `claim`; null when it may.
+select coalesce(code_shut(c, $4),
+                case when c.places_max < $3 then 'code_places' when c.used >= c.uses_max then 'code_used_up' end)
+  from codes c where c.show_id = $1 and c.code_id = $2;
+
+-- name: use_code
+-- For single steps: counts a use, if the code may still be used. The caller holds the head.
+update codes c set used = c.used + 1
+ where c.show_id = $1 and c.code_id = $2 and code_shut(c, $4) is null
+   and (c.places_max is null or c.places_max >= $3) and (c.uses_max is null or c.used < c.uses_max)
+returning true;
 
 -- name: announce_confirmed
 select announce($1, md5(b.booking_id::text || ':1')::uuid, 'booking.confirmed', booking_facts(b))
@@ -332,3 +340,9 @@ delete from queued_claims where reason is not null and ended_at <= (
 -- How many claims wait, counted to at most $1, and for how long the first of them has.
 select count(*) as claims, coalesce(max(extract(epoch from clock_timestamp() - created_at)), 0)::float8 as oldest_seconds
   from (select created_at from queued_claims where reason is null limit $1) w;
+
+-- name: renew_hold
+select * from renew_hold($1, $2, $3, $4);
+
+-- name: take_again
+select * from take_again($1, $2, $3, $4, $5);

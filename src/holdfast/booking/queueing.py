@@ -9,7 +9,7 @@ The strategies order claims that come at the same moment. Here the order is give
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +33,7 @@ from holdfast.booking.holds import (
 )
 from holdfast.booking.lifecycle import Booking, BookingEnded, BookingNotFound, booking_by_id
 from holdfast.booking.office import Office
+from holdfast.booking.promotions import Code, code_key, code_named, codes_named
 from holdfast.booking.view import Change, View
 from holdfast.platform import broadcast, outbox, telemetry
 from holdfast.platform.db import Contention, Database, DataError, Record, Transaction, load_queries
@@ -66,7 +67,8 @@ async def enqueue(office: Office, show_id: ShowId, request: ClaimRequest, asker:
     `queue_max` claims of the show wait. Every other refusal comes with the decision, as the reason of a FAILED booking.
     """
     view = await on_offer(office, show_id)
-    _, refusal = wished(office.secrets, view, request, asker)
+    code = await code_named(office.db, show_id, request.code) if request.code is not None else None
+    _, refusal = wished(office.secrets, view, request, code, asker)
     if refusal is not None and not isinstance(refusal, Conflict):
         known = await _known(office.db, show_id, asker)
         if known is None:
@@ -197,7 +199,6 @@ class _Waiting:
     """A claim whose turn it is. `reason` is the end it comes to, None once it is granted."""
 
     position: int
-    request: ClaimRequest
     wish: Wish
     refusal: Refusal | None
     reason: str | None = None
@@ -232,7 +233,8 @@ async def _decide(office: Office, view: View, limit: int, attempt: int) -> int:
         rows = await tx.rows(sql.claims_next, show_id, limit)
         if not rows:
             return 0
-        waiting = _resolved(office.secrets, view, rows, attempt)
+        codes = await codes_named(tx, show_id, [text for row in rows if (text := row["request"].get("code"))])
+        waiting = _resolved(office.secrets, view, rows, codes, attempt)
         asked = [each for each in waiting if each.refusal is None or is_asked(each.wish, each.refusal)]
         if asked:
             try:
@@ -255,18 +257,22 @@ async def _decide(office: Office, view: View, limit: int, attempt: int) -> int:
     return len(rows)
 
 
-def _resolved(secrets: Secrets, view: View, rows: Sequence[Record], attempt: int) -> list[_Waiting]:
+def _resolved(
+    secrets: Secrets, view: View, rows: Sequence[Record], codes: Mapping[str, Code], attempt: int
+) -> list[_Waiting]:
     waiting = []
     with ExitStack() as offered:
         for row in rows:
             request = msgspec.convert(row["request"], ClaimRequest)
             asker = Asker(row["key"], row["fingerprint"], row["customer_id"])
-            wish, refusal = wished(secrets, view, request, asker, attempt)
+            # It was there when the claim was queued, and no code is ever removed.
+            code = codes[code_key(request.code)] if request.code is not None else None
+            wish, refusal = wished(secrets, view, request, code, asker, attempt)
             wish.booking_id, wish.reference = row["booking_id"], row["reference"]
             # Those behind it are offered other seats.
             offered.enter_context(view.offering(wish.seats[: wish.places] if wish.area is not None else ()))
             reason = refusal.code if refusal is not None else None
-            waiting.append(_Waiting(row["position"], request, wish, refusal, reason))
+            waiting.append(_Waiting(row["position"], wish, refusal, reason))
     return waiting
 
 
@@ -288,7 +294,7 @@ def _settle(
                 raise _LookAgain(len(waiting))
             case "again":
                 raise _LookAgain(waiting.index(each))
-            case "sold_out" if not last and could_be_elsewhere(view, each.request, wish):
+            case "sold_out" if not last and could_be_elsewhere(view, wish):
                 raise _LookAgain(waiting.index(each))
             case _:
                 decision = Decision(outcome, wish.booking_id, (), None, row["decided_at"])

@@ -18,6 +18,9 @@ from holdfast.booking import (
     BookingFilter,
     BookingNotFound,
     ClaimRequest,
+    CodeRefused,
+    CodeRequired,
+    CodeUnknown,
     HoldExpired,
     HoldLimit,
     LimitReached,
@@ -47,6 +50,7 @@ from holdfast.platform.http import (
     created,
 )
 from holdfast.platform.ids import BlockId, BookingId, ShowId
+from holdfast.platform.limits import by_address
 from holdfast.platform.money import Money
 from holdfast.platform.pages import Limit, PageQuery, id_in, page_of
 
@@ -65,12 +69,15 @@ routes = Routes(
 
 
 class PlaceJson(msgspec.Struct):
-    """One place: its area, its seat where it has one, and what it costs in the booking's currency."""
+    """One place: its area, its seat where it has one, and what it costs in the booking's currency. `refunded`: it went back
+    with its part of the money.
+    """
 
     area: str
     seat: str | None
     tier: str | None
     amount: int
+    refunded: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class CustomerJson(msgspec.Struct):
@@ -138,7 +145,7 @@ class BlocksJson(msgspec.Struct):
     answers={201: BookingJson, 202: BookingJson},
     refusals=(
         ShowNotFound, SoldOut, NotTogether, SeatsTaken, NotOnSale, OrphanSeat, LimitReached, HoldLimit, UnknownSeat,
-        TooManyPlaces, IdempotencyMismatch, *CHALLENGE_REFUSALS,
+        TooManyPlaces, CodeUnknown, CodeRefused, CodeRequired, IdempotencyMismatch, *CHALLENGE_REFUSALS,
     ),
     example={"seats": ["A-1", "A-2"], "tier": "Adult", "customer": {"email": "guest@example.org", "name": "Guest"}},
 )  # fmt: skip
@@ -155,6 +162,14 @@ async def claim(call: Call[ClaimRequest]) -> Answer:
     engine, show_id = call.state, ShowId(call.path["show_id"])
     if engine.challenger is not None:
         await prove(call, show_id)
+    if call.body.code is None:
+        return await _claimed(call, show_id)
+    async with engine.limits.trying("promotion", by_address(call.client_ip), CodeUnknown):
+        return await _claimed(call, show_id)
+
+
+async def _claimed(call: Call[ClaimRequest], show_id: ShowId) -> Answer:
+    engine = call.state
     if b"prefer" in call.headers and _prefers_async(call):
         return await _queued(call)
     claimed = await booking.claim(engine.office, show_id, call.body, _asker(call))
@@ -241,7 +256,8 @@ async def confirm(call: Call[None], tx: Transaction) -> BookingJson:
 async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
     """Let a hold or a queued claim go at once, or cancel a booking.
 
-    Buyers cancel free bookings until the show begins; for others they ask the organizer.
+    Buyers cancel free bookings until the show begins; for others they ask the organizer. A booking that was paid for is
+    refunded: it stays CONFIRMED, with suspended tickets, until the money has gone back.
     """
     found = await own_booking(call, "bookings.write", tx)
     office = call.state.office
@@ -253,8 +269,9 @@ async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
     if found.status == "FAILED":
         return booking_json(found, view)
     if call.caller.principal is not None:
-        ended = await booking.cancel(
-            tx, office, found.show_id, found.booking_id, "by_organizer", sold_too=True, note=note
+        may_refund = accounts.permits(call.caller.principal, "bookings.refund", found.organizer_id)
+        ended = await booking.call_off(
+            tx, office, found, "by_organizer", by=call.caller.principal.person_id, may_refund=may_refund, note=note
         )
     else:
         free = found.total == 0 and found.read_at < view.show.start_time
@@ -420,6 +437,8 @@ def booking_json(
         PlaceJson(plan.areas[area - 1].name, seat, tiers.get(tier), amount)
         for area, seat, tier, amount in zip(found.areas, seats, found.tiers, found.amounts, strict=True)
     ]
+    for number in found.given_back or ():
+        places[number - 1].refunded = True
     status, reason = ("FAILED", "expired") if found.is_overdue else (found.status, found.reason)
     pending = status == "PENDING" and found.expires_at is not None
     return BookingJson(

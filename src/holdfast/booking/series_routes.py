@@ -58,6 +58,7 @@ class TripsSeries(_Series, frozen=True, tag="trips"):
     left: Annotated[int, Meta(ge=1, le=5)] = 2
     right: Annotated[int, Meta(ge=0, le=5)] = 2
     amount: Amount = 0
+    charges: catalog.Charges = catalog.Charges()
     currency: Currency = "EUR"
 
 
@@ -77,6 +78,7 @@ class AppointmentsSeries(_Series, frozen=True, tag="appointments"):
     breaks: Annotated[list[tuple[Clock, Clock]], Meta(max_length=20)] = []
     weekdays: Weekdays = msgspec.field(default_factory=lambda: [0, 1, 2, 3, 4])
     amount: Amount = 0
+    charges: catalog.Charges = catalog.Charges()
     currency: Currency = "EUR"
 
 
@@ -174,7 +176,7 @@ def _trips(series: TripsSeries) -> list[ShowSpec]:
     zone = catalog.zone(series.timezone) if series.timezone is not None else None
     return catalog.bus_trips(
         series.name, _departures(series, zone), lines=series.lines, left=series.left, right=series.right,
-        amount=series.amount, currency=series.currency, zone=zone,
+        amount=series.amount, currency=series.currency, charges=series.charges, zone=zone,
     )  # fmt: skip
 
 
@@ -211,7 +213,7 @@ def _appointments(series: AppointmentsSeries) -> list[ShowSpec]:
         breaks.append((_time(begin), _time(end)))
     specs = catalog.appointments(
         series.name, series.first, series.last, opens, _time(series.closes), series.minutes, zone, breaks=breaks,
-        weekdays=_weekdays(series.weekdays), amount=series.amount, currency=series.currency,
+        weekdays=_weekdays(series.weekdays), amount=series.amount, currency=series.currency, charges=series.charges,
     )  # fmt: skip
     if not specs:
         raise Invalid("No appointment fits into these days and times.", pointer="/minutes")

@@ -58,11 +58,34 @@ class AreaJson(msgspec.Struct):
     available: int
 
 
+class BreakdownJson(msgspec.Struct):
+    """The parts of a price: `face` and `fee` are without tax, and the three are the whole, to the unit."""
+
+    face: int
+    fee: int
+    tax: int
+
+
+class TierTermsJson(msgspec.Struct):
+    """What the organizer set: the face value, and what comes on it."""
+
+    amount: int
+    fee: int
+    fee_basis_points: int
+    tax_basis_points: int
+    tax_included: bool
+
+
 class TierJson(msgspec.Struct):
+    """A price. `amount` is what a buyer pays for a place in all. Staff see hidden tiers, too, and the `terms` as they set them."""
+
     id: int
     name: str
     area: str
     amount: int
+    breakdown: BreakdownJson
+    hidden: bool | msgspec.UnsetType = msgspec.UNSET
+    terms: TierTermsJson | msgspec.UnsetType = msgspec.UNSET
 
 
 class ShowJson(msgspec.Struct):
@@ -187,7 +210,7 @@ async def create_show(call: Call[ShowSpec], tx: Transaction) -> Answer:
         after=booking.amounts_of(show, plan),
     )  # fmt: skip
     left = [area.capacity for area in plan.areas]
-    shown = _show_json(show, plan, 0, left, Counts(plan.capacity, 0, 0, 0, 0), None)
+    shown = _show_json(show, plan, 0, left, Counts(plan.capacity, 0, 0, 0, 0), None, staff=True)
     answer = created(shown, f"/v1/shows/{show.show_id}")
     return Answer(answer.status, answer.body, (*answer.headers, (b"etag", etag(show.version))))
 
@@ -212,7 +235,8 @@ async def list_shows(call: Call[None]) -> ShowsJson:
     page, following = page_of(found, query.limit, _cursor)
     counts = await booking.counts_of(call.state.office, [show.show_id for show in page])
     areas = await booking.area_names(call.state.office, [show.show_id for show in page])
-    return ShowsJson([_card(show, counts[show.show_id], areas[show.show_id]) for show in page], following)
+    cards = [_card(show, counts[show.show_id], areas[show.show_id], staff=own is not None) for show in page]
+    return ShowsJson(cards, following)
 
 
 @routes.get("/v1/shows/{show_id}", who=VISITOR, answers={200: ShowJson}, refusals=(ShowNotFound,))
@@ -298,8 +322,9 @@ async def _show_answer(call: Call[Any], view: View, show: Show) -> Answer:
         engine.db, engine.cache, show.organizer_id, show.show_id, engine.settings.show_seconds
     )
     body = _show_json(
-        show, view.plan, view.revision, view.left, counts, picture.picture_id if picture else None
-    )
+        show, view.plan, view.revision, view.left, counts, picture.picture_id if picture else None,
+        staff=accounts.permits(call.caller, "shows.read_all", show.organizer_id),
+    )  # fmt: skip
     return Answer(200, body, ((b"etag", etag(show.version)),))
 
 
@@ -310,6 +335,8 @@ def _show_json(
     left: Sequence[int],
     counts: Counts,
     picture_id: UUID | None,
+    *,
+    staff: bool,
 ) -> ShowJson:
     # The counts may be a second older than what is left, and one answer must not contradict itself.
     reserved = max(0, plan.capacity - sum(left) - counts.blocked)
@@ -328,7 +355,7 @@ def _show_json(
             AreaJson(area.number, area.name, area.kind, area.capacity, available)
             for area, available in zip(plan.areas, left, strict=True)
         ],
-        tiers=_tiers(show, [area.name for area in plan.areas]),
+        tiers=tiers_json(show, [area.name for area in plan.areas], staff=staff),
         revision=revision,
         hold_seconds=show.hold_seconds,
         hold_seconds_max=show.hold_seconds_max,
@@ -349,7 +376,7 @@ def _show_json(
     )
 
 
-def _card(show: Show, counts: Counts, areas: Sequence[str]) -> ShowCardJson:
+def _card(show: Show, counts: Counts, areas: Sequence[str], *, staff: bool) -> ShowCardJson:
     return ShowCardJson(
         id=show.show_id,
         name=show.name,
@@ -361,7 +388,7 @@ def _card(show: Show, counts: Counts, areas: Sequence[str]) -> ShowCardJson:
         reserved_seats=counts.reserved,
         available_seats=counts.total - counts.reserved - counts.blocked,
         booked_seats=counts.reserved - counts.held,
-        tiers=_tiers(show, areas),
+        tiers=tiers_json(show, areas, staff=staff),
         sale_opens_at=clock.rfc3339(show.sale_opens_at) if show.sale_opens_at else None,
         sale_closes_at=clock.rfc3339(show.sale_closes_at) if show.sale_closes_at else None,
         organizer_id=show.organizer_id,
@@ -369,8 +396,21 @@ def _card(show: Show, counts: Counts, areas: Sequence[str]) -> ShowCardJson:
     )
 
 
-def _tiers(show: Show, areas: Sequence[str]) -> list[TierJson]:
-    return [TierJson(tier.tier, tier.name, areas[tier.area - 1], tier.amount) for tier in show.tiers]
+def tiers_json(show: Show, areas: Sequence[str], *, staff: bool = False) -> list[TierJson]:
+    """The tiers as buyers see them; for `staff` all of them, with what was set. `areas`: the names of the show's areas."""
+    shown = []
+    for tier in show.tiers:
+        if tier.hidden and not staff:
+            continue
+        price = tier.price
+        json = TierJson(
+            tier.tier, tier.name, areas[tier.area - 1], price.amount, BreakdownJson(price.face, price.fee, price.tax)
+        )  # fmt: skip
+        if staff:
+            json.hidden = tier.hidden
+            json.terms = TierTermsJson(tier.amount, **msgspec.structs.asdict(tier.charges))
+        shown.append(json)
+    return shown
 
 
 def _cursor(show: Show) -> str:

@@ -58,7 +58,7 @@ async def open_show(
 
 def amounts_of(show: catalog.Show, plan: catalog.Plan) -> dict[str, Any]:
     """What an entry of the audit says of a new show."""
-    tiers = {str(tier.tier): tier.amount for tier in show.tiers}
+    tiers = {str(tier.tier): tier.figures for tier in show.tiers}
     return {"status": show.status, "places": plan.capacity, "tiers": tiers, "currency": show.currency}
 
 
@@ -132,7 +132,7 @@ def _differences(
     if show.tiers != changed.tiers:
         fields.append("tiers")
         before["tiers"], after["tiers"] = (
-            {str(tier.tier): tier.amount for tier in each.tiers} for each in (show, changed)
+            {str(tier.tier): tier.figures for tier in each.tiers} for each in (show, changed)
         )
     if areas:
         fields.append("areas")

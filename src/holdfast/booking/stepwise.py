@@ -25,6 +25,8 @@ sql = load_queries(__file__)
 OVERDUE_MAX = 200
 # Nobody can do anything with a hold that is shorter; the function `claim` says the same.
 HOLD_SECONDS_MIN = 10
+# A claim that is refused for one of these would be refused as well if there were more places and uses.
+NOT_FOR_WANT = frozenset({"hold_limit", "code_withdrawn", "code_early", "code_expired", "code_places"})
 PAUSE_SECONDS = 0.002
 PAUSE_SECONDS_MAX = 0.1
 
@@ -108,7 +110,7 @@ class Stepwise(ABC):
             expired = 0
             if outcome == "won":
                 await self.own(tx, wish.show_id, head)
-            elif outcome != "hold_limit":
+            elif outcome not in NOT_FOR_WANT:
                 # Fail what is overdue, which takes the head, and look once more.
                 await self.own(tx, wish.show_id, head)
                 row = await tx.row(sql.fail_overdue, wish.show_id, OVERDUE_MAX, head.now)
@@ -175,6 +177,10 @@ class Stepwise(ABC):
                 return "hold_limit", ()
             if wish.buyer_max is not None and head.bought + wish.places > wish.buyer_max:
                 return "limit_reached", ()
+        if wish.code_id is not None:
+            says = await tx.value(sql.code_says, wish.show_id, wish.code_id, wish.places, head.now)
+            if says is not None:
+                return says, ()
         area = wish.area
         known = area is not None and 1 <= area <= len(head.left)
         if area is not None and (not known or head.left[area - 1] < wish.places):
@@ -215,8 +221,12 @@ class Stepwise(ABC):
                 sql.insert_booking, wish.show_id, wish.booking_id, wish.organizer_id, wish.reference,
                 "CONFIRMED" if wish.confirm else "PENDING", wish.places, areas, list(seats), list(wish.tiers),
                 list(wish.amounts), sum(wish.amounts), wish.currency, wish.email, wish.name, wish.buyer, head.now,
-                head.now + hold, head.now if wish.confirm else None, wish.customer_id,
+                head.now + hold, head.now if wish.confirm else None, wish.customer_id, wish.terms, wish.code_id,
             )  # fmt: skip
+            if wish.code_id is not None and not await tx.value(
+                sql.use_code, wish.show_id, wish.code_id, wish.places, head.now
+            ):
+                raise Outpaced
             if wish.key is not None:
                 await tx.execute(
                     sql.insert_key, wish.show_id, wish.key, wish.fingerprint, wish.booking_id, head.now

@@ -200,7 +200,8 @@ class View:
             parts: list[bytes] = []
             taken = self.taken
             for area, heads in zip(self.plan.areas, self._readable_heads, strict=True):
-                tiers = msgspec.json.encode([tier.name for tier in self.show.tiers_of(area.number)])
+                offered = [tier.name for tier in self.show.tiers_of(area.number) if not tier.hidden]
+                tiers = msgspec.json.encode(offered)
                 tails = (b'free","tiers":%b}' % tiers, b'taken","tiers":%b}' % tiers)
                 parts += [
                     head + tails[taken[seat >> 3] >> (seat & 7) & 1]

@@ -1,6 +1,6 @@
 """What is on offer: venues, layouts, shows, areas, seats and tiers.
 
-Owns venues, layouts, shows, areas, seat_rows, tiers, pictures and picture_sizes. A version of a layout never changes;
+Owns venues, layouts, shows, areas, seat_rows, tiers, tier_terms, pictures and picture_sizes. A version of a layout never changes;
 seats are known by their ordinal, without gaps; every edit of a show counts its version up. Who has which place is not
 known here. The facts about shows (show.created, show.changed) are announced by booking, which opens and edits shows
 together with their stock.
@@ -28,6 +28,7 @@ from holdfast.catalog.plan import (
     layout_json,
     simple,
 )
+from holdfast.catalog.prices import Charges, Discount, Price, price
 from holdfast.catalog.shows import (
     YEARS,
     CapacityFixed,
@@ -38,8 +39,6 @@ from holdfast.catalog.shows import (
     ShowSpec,
     Status,
     StatusStep,
-    Tier,
-    TierSpec,
     areas_of_many,
     create_show,
     edit_show,
@@ -50,6 +49,7 @@ from holdfast.catalog.shows import (
     show_by_id,
 )
 from holdfast.catalog.templates import House, appointments, bus_trips, demo_theatre, slots, theatre, timetable
+from holdfast.catalog.tiers import Tier, TierEdit, TierSpec, tiers_at
 from holdfast.catalog.venues import (
     Layout,
     LayoutHead,
@@ -77,6 +77,8 @@ __all__ = [
     "AreaRecord",
     "AreaSpec",
     "CapacityFixed",
+    "Charges",
+    "Discount",
     "House",
     "Layout",
     "LayoutHead",
@@ -85,6 +87,7 @@ __all__ = [
     "Picture",
     "PictureNotFound",
     "Plan",
+    "Price",
     "RowSpec",
     "SeatedAreaSpec",
     "Show",
@@ -96,6 +99,7 @@ __all__ = [
     "Status",
     "StatusStep",
     "Tier",
+    "TierEdit",
     "TierSpec",
     "Venue",
     "VenueNotFound",
@@ -122,6 +126,7 @@ __all__ = [
     "picture_in_width",
     "picture_of",
     "plan_of",
+    "price",
     "printable",
     "revise_layout",
     "set_picture",
@@ -129,6 +134,7 @@ __all__ = [
     "simple",
     "slots",
     "theatre",
+    "tiers_at",
     "timetable",
     "venue_by_id",
     "zone",

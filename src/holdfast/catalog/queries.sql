@@ -15,22 +15,41 @@ insert into seat_rows (show_id, area, row_number, label, first_seat, numbers, xs
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: insert_tiers
-insert into tiers (show_id, tier, area, name, amount)
-select $1, t.tier, t.area, t.name, t.amount
-  from unnest($2::smallint[], $3::smallint[], $4::text[], $5::bigint[]) t(tier, area, name, amount);
+insert into tiers (show_id, tier, area, name, amount, fee, fee_basis_points, tax_basis_points, tax_included, hidden)
+select $1, t.* from unnest($2::smallint[], $3::smallint[], $4::text[], $5::bigint[], $6::bigint[], $7::int[], $8::int[],
+                           $9::boolean[], $10::boolean[]) t;
+
+-- name: tiers_at
+-- The tiers of a show as they were priced at a version of it: by the first terms that lasted so long, else by today's.
+select t.tier, t.area, t.name, coalesce(h.amount, t.amount) as amount, coalesce(h.fee, t.fee) as fee,
+       coalesce(h.fee_basis_points, t.fee_basis_points) as fee_basis_points,
+       coalesce(h.tax_basis_points, t.tax_basis_points) as tax_basis_points,
+       coalesce(h.tax_included, t.tax_included) as tax_included, t.hidden
+  from tiers t left join lateral (
+    select * from tier_terms k where k.show_id = t.show_id and k.tier = t.tier and k.until >= $2
+     order by k.until limit 1) h on true
+ where t.show_id = $1 order by t.tier;
+
+-- name: keep_terms
+-- What tiers cost up to a version of the show.
+insert into tier_terms (show_id, until, tier, amount, fee, fee_basis_points, tax_basis_points, tax_included)
+select $1, $2, t.* from unnest($3::smallint[], $4::bigint[], $5::bigint[], $6::int[], $7::int[], $8::boolean[]) t;
 
 -- name: show_by_id
-select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t.show_id = s.show_id order by t.tier) as tiers
+select s.*, array(select (t.tier, t.area, t.name, t.amount, t.fee, t.fee_basis_points, t.tax_basis_points, t.tax_included, t.hidden)
+                    from tiers t where t.show_id = s.show_id order by t.tier) as tiers
   from shows s where s.show_id = $1;
 
 -- name: lock_show
 -- Locks the show against other edits until the transaction ends.
-select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t.show_id = s.show_id order by t.tier) as tiers
+select s.*, array(select (t.tier, t.area, t.name, t.amount, t.fee, t.fee_basis_points, t.tax_basis_points, t.tax_included, t.hidden)
+                    from tiers t where t.show_id = s.show_id order by t.tier) as tiers
   from shows s where s.show_id = $1 for no key update;
 
 -- name: list_shows
 -- One page of shows in the order of (start_time, show_id), after the cursor ($1, $2). Drafts only where $6 allows them.
-select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t.show_id = s.show_id order by t.tier) as tiers
+select s.*, array(select (t.tier, t.area, t.name, t.amount, t.fee, t.fee_basis_points, t.tax_basis_points, t.tax_included, t.hidden)
+                    from tiers t where t.show_id = s.show_id order by t.tier) as tiers
   from shows s
  where (s.start_time, s.show_id) > ($1, $2)
    and ($3::timestamptz is null or s.start_time < $3)
@@ -42,7 +61,8 @@ select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t
 
 -- name: last_to_start
 -- The shows with the latest start, those apart that are not public yet or not sold any more.
-select s.*, array(select (t.tier, t.area, t.name, t.amount) from tiers t where t.show_id = s.show_id order by t.tier) as tiers
+select s.*, array(select (t.tier, t.area, t.name, t.amount, t.fee, t.fee_basis_points, t.tax_basis_points, t.tax_included, t.hidden)
+                    from tiers t where t.show_id = s.show_id order by t.tier) as tiers
   from shows s
  where s.status not in ('draft', 'closed', 'cancelled') and ($1::uuid is null or s.organizer_id = $1)
  order by s.start_time desc, s.show_id desc limit $2;
@@ -78,8 +98,10 @@ update areas a set name = n.name, capacity = n.capacity
 update tiers set name = chr(31) || tier where show_id = $1 and tier = any ($2::smallint[]);
 
 -- name: set_tiers
-update tiers t set name = n.name, amount = n.amount
-  from unnest($2::smallint[], $3::text[], $4::bigint[]) n(tier, name, amount)
+update tiers t set name = n.name, amount = n.amount, fee = n.fee, fee_basis_points = n.fee_basis_points,
+       tax_basis_points = n.tax_basis_points, tax_included = n.tax_included, hidden = n.hidden
+  from unnest($2::smallint[], $3::text[], $4::bigint[], $5::bigint[], $6::int[], $7::int[], $8::boolean[], $9::boolean[])
+       n(tier, name, amount, fee, fee_basis_points, tax_basis_points, tax_included, hidden)
  where t.show_id = $1 and t.tier = n.tier;
 
 -- name: insert_venue

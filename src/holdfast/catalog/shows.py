@@ -4,7 +4,6 @@ What an edit changes are the terms of sale; who has which place is booking's. Ev
 say under which version they were priced, so that nobody buys by terms that have gone.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,16 +15,27 @@ from msgspec import UNSET, Meta, UnsetType
 
 from holdfast.catalog.names import printable
 from holdfast.catalog.plan import AreaName, AreaRecord, AreaSpecs, Plan, TotalSeats, build, simple
+from holdfast.catalog.tiers import (
+    TIERS_MAX,
+    Name,
+    Tier,
+    TierEdit,
+    TierSpec,
+    edited_tiers,
+    insert_tiers,
+    new_tiers,
+    tier_of,
+    write_tiers,
+)
 from holdfast.catalog.venues import Layout, Zone, layout_by_id, venue_by_id, zone
 from holdfast.platform.db import Database, Record, Transaction, load_queries
 from holdfast.platform.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from holdfast.platform.ids import LayoutId, OrganizerId, ShowId, VenueId, new_id
-from holdfast.platform.money import AMOUNT_MAX, CURRENCIES
+from holdfast.platform.money import CURRENCIES
 from holdfast.platform.settings import Settings
 
 sql = load_queries(__file__)
 
-TIERS_MAX = 1000
 YEARS = (1970, 2999)
 _NOT_YET = datetime.min.replace(tzinfo=UTC)
 
@@ -62,21 +72,11 @@ STEPS: dict[str, frozenset[str]] = {
     "cancelled": frozenset(),
 }
 
-Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Moment = Annotated[datetime, Meta(tz=True)]
 HoldSeconds = Annotated[int, Meta(ge=10, le=3600)]
 HoldSecondsMax = Annotated[int, Meta(ge=10, le=86_400)]
 PlacesPerBooking = Annotated[int, Meta(ge=1, le=10_000)]
 PlacesPerBuyer = Annotated[int, Meta(ge=1, le=1_000_000)]
-Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, description="In the currency's minor unit.")]
-
-
-class TierSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A price for places of an area, by the area's name."""
-
-    name: Name
-    area: AreaName
-    amount: Amount
 
 
 class ShowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -114,15 +114,6 @@ class AreaEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     capacity: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
-class TierEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """With `id`: a new name or amount for that tier. Without: a new tier, which needs name, area and amount."""
-
-    id: Annotated[int, Meta(ge=1, le=TIERS_MAX)] | None = None
-    name: Name | None = None
-    area: AreaName | None = None
-    amount: Amount | None = None
-
-
 class ShowEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """What an edit changes; a field that is not sent stays as it is. Areas and tiers that are not named stay, too."""
 
@@ -140,16 +131,6 @@ class ShowEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     transfers: Transfers | UnsetType = UNSET
     areas: Annotated[list[AreaEdit], Meta(max_length=200)] = []
     tiers: Annotated[list[TierEdit], Meta(max_length=TIERS_MAX)] = []
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """A price for places of an area; `tier` counts from 1 within its show."""
-
-    tier: int
-    area: int
-    name: str
-    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +168,13 @@ class Show:
         return self.status == "on_sale" or (self.status == "scheduled" and self.sale_opens_at is not None)
 
     def tiers_of(self, area: int) -> list[Tier]:
-        """The tiers that places of this area are sold by; none: the area is free."""
+        """The tiers that places of this area are sold by, hidden ones too; none: the area is free."""
         return [tier for tier in self.tiers if tier.area == area]
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody pays anything for any place."""
+        return all(tier.price.amount == 0 for tier in self.tiers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +221,7 @@ async def create_show(
         version=1,
         created_at=_NOT_YET,
         updated_at=_NOT_YET,
-        tiers=_tiers(spec.tiers, plan),
+        tiers=new_tiers(spec.tiers, plan),
     )
     _check_terms(show, spec)
     written = await tx.row(
@@ -251,7 +237,7 @@ async def create_show(
         sql.insert_seat_row,
         [(show.show_id, *row, gaps) for row, gaps in zip(plan.to_rows(), _gaps(plan), strict=True)],
     )
-    await _insert_tiers(tx, show.show_id, show.tiers)
+    await insert_tiers(tx, show.show_id, show.tiers)
     return replace(show, created_at=written["created_at"], updated_at=written["updated_at"]), plan
 
 
@@ -319,9 +305,9 @@ async def edit_show(
     _check_terms(changed, edit)
     before = {row["area"]: tuple(row) for row in await tx.rows(sql.areas_of, show.show_id)}
     areas = _edited_areas(before, edit.areas)
-    tiers = _edited_tiers(show.tiers, areas, edit.tiers)
+    tiers = edited_tiers(show.tiers, areas, edit.tiers)
     await _write_areas(tx, show.show_id, before, areas)
-    await _write_tiers(tx, show, tiers)
+    await write_tiers(tx, show.show_id, show.version, show.tiers, tiers)
     row = await tx.row(
         sql.update_show, show.show_id, changed.name, changed.start_time, changed.timezone, changed.status,
         changed.hold_seconds, changed.hold_seconds_max, changed.max_places_per_booking, changed.max_places_per_buyer,
@@ -362,19 +348,6 @@ def _gaps(plan: Plan) -> list[list[int]]:
     return [[first - row.first for first, _ in row.runs()[1:]] for area in plan.areas for row in area.rows]
 
 
-def _tiers(specs: Sequence[TierSpec], plan: Plan) -> tuple[Tier, ...]:
-    tiers: list[Tier] = []
-    for i, spec in enumerate(specs):
-        area = plan.area(spec.area)
-        if area is None:
-            raise Invalid("The show has no area of this name.", pointer=f"/tiers/{i}/area")
-        name = printable(spec.name, f"/tiers/{i}/name")
-        if any(t.area == area.number and t.name == name for t in tiers):
-            raise Invalid("This area has a tier of this name already.", pointer=f"/tiers/{i}/name")
-        tiers.append(Tier(i + 1, area.number, name, spec.amount))
-    return tuple(tiers)
-
-
 def _edited(show: Show, edit: ShowEdit) -> Show:
     values: dict[str, Any] = {}
     for name in ShowEdit.__struct_fields__:
@@ -411,43 +384,6 @@ def _edited_areas(before: Mapping[int, AreaRecord], edits: Sequence[AreaEdit]) -
     return areas
 
 
-def _edited_tiers(
-    before: Sequence[Tier], areas: Mapping[int, AreaRecord], edits: Sequence[TierEdit]
-) -> tuple[Tier, ...]:
-    """All tiers as they are to be; new ones name their area as the edit leaves it."""
-    numbers = {name: number for number, name, _, _ in areas.values()}
-    tiers = {tier.tier: tier for tier in before}
-    edited: dict[int, int] = {}
-    for i, edit in enumerate(edits):
-        at = f"/tiers/{i}"
-        name = printable(edit.name, f"{at}/name") if edit.name is not None else None
-        if edit.id is None:
-            area = numbers.get(edit.area) if edit.area is not None else None
-            if area is None or name is None or edit.amount is None:
-                raise Invalid("A new tier needs a name, an area of the show and an amount.", pointer=at)
-            if len(tiers) >= TIERS_MAX:
-                raise Invalid(f"A show has at most {TIERS_MAX} tiers.", pointer=at)
-            new = Tier(max(tiers, default=0) + 1, area, name, edit.amount)
-        else:
-            old = tiers.get(edit.id)
-            if old is None:
-                raise Invalid("The show has no such tier.", pointer=f"{at}/id")
-            if edit.id in edited:
-                raise Invalid("This tier is edited twice.", pointer=f"{at}/id")
-            if edit.area is not None:
-                raise Invalid("A tier stays with its area.", pointer=f"{at}/area")
-            new = Tier(
-                old.tier, old.area, name or old.name, old.amount if edit.amount is None else edit.amount
-            )
-        tiers[new.tier] = new
-        edited[new.tier] = i
-    counted = Counter((tier.area, tier.name) for tier in tiers.values())
-    for number, i in edited.items():
-        if counted[tiers[number].area, tiers[number].name] > 1:
-            raise Invalid("This area has a tier of this name already.", pointer=f"/tiers/{i}/name")
-    return tuple(tiers[number] for number in sorted(tiers))
-
-
 async def _write_areas(
     tx: Transaction, show_id: ShowId, before: Mapping[int, AreaRecord], areas: Mapping[int, AreaRecord]
 ) -> None:
@@ -459,24 +395,6 @@ async def _write_areas(
         await tx.execute(sql.free_area_names, show_id, renamed)
     numbers, names, _, capacities = zip(*changed, strict=True)
     await tx.execute(sql.set_areas, show_id, list(numbers), list(names), list(capacities))
-
-
-async def _write_tiers(tx: Transaction, show: Show, tiers: Sequence[Tier]) -> None:
-    before = {tier.tier: tier for tier in show.tiers}
-    changed = [tier for tier in tiers if tier.tier in before and tier != before[tier.tier]]
-    renamed = [tier.tier for tier in changed if tier.name != before[tier.tier].name]
-    if renamed:
-        await tx.execute(sql.free_tier_names, show.show_id, renamed)
-    if changed:
-        columns = [[t.tier for t in changed], [t.name for t in changed], [t.amount for t in changed]]
-        await tx.execute(sql.set_tiers, show.show_id, *columns)
-    await _insert_tiers(tx, show.show_id, [tier for tier in tiers if tier.tier not in before])
-
-
-async def _insert_tiers(tx: Transaction, show_id: ShowId, tiers: Sequence[Tier]) -> None:
-    if tiers:
-        columns = zip(*((t.tier, t.area, t.name, t.amount) for t in tiers), strict=True)
-        await tx.execute(sql.insert_tiers, show_id, *map(list, columns))
 
 
 def _check_terms(show: Show, said: ShowSpec | ShowEdit) -> None:
@@ -507,5 +425,5 @@ def _moment(moment: Any, pointer: str) -> Any:
 
 def _show(row: Record) -> Show:
     values = dict(row)
-    values["tiers"] = tuple(Tier(*tier) for tier in values["tiers"])
+    values["tiers"] = tuple(tier_of(*tier) for tier in values["tiers"])
     return Show(**values)

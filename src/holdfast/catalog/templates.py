@@ -21,7 +21,9 @@ from holdfast.catalog.plan import (
     SeatedAreaSpec,
     StandingAreaSpec,
 )
-from holdfast.catalog.shows import ShowSpec, TierSpec
+from holdfast.catalog.prices import Charges
+from holdfast.catalog.shows import ShowSpec
+from holdfast.catalog.tiers import TierSpec
 from holdfast.platform.errors import Invalid
 
 SERIES_MAX = 1_000
@@ -40,6 +42,7 @@ ROW_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 ARC_MIDDLE = 8.0
 
 ALL_WEEK = (0, 1, 2, 3, 4, 5, 6)
+NO_CHARGES = Charges()
 
 
 class House(msgspec.Struct, frozen=True):
@@ -60,6 +63,7 @@ def theatre(
     seats: int = 24,
     amount: int = 0,
     currency: str = "EUR",
+    charges: Charges = NO_CHARGES,
     zone: str | None = None,
 ) -> ShowSpec:
     """A hall of curved rows, two aisles, one price. Raises Invalid for over 48 rows or 200 seats in one."""
@@ -71,7 +75,7 @@ def theatre(
     area = SeatedAreaSpec(
         "Stalls", [_curved_row(label, seats, 14.0 + i * ROW_PITCH, aisles) for i, label in enumerate(labels)]
     )
-    tiers = [TierSpec("Adult", area.name, amount)] if amount else []
+    tiers = _one_tier("Adult", area.name, amount, charges)
     return ShowSpec(
         name=name,
         start_time=start_time,
@@ -93,6 +97,7 @@ def bus(
     right: int = 2,
     amount: int = 0,
     currency: str = "EUR",
+    charges: Charges = NO_CHARGES,
     zone: str | None = None,
 ) -> ShowSpec:
     """One trip of a bus: seats 1A 1B | 1C 1D, 2A ... with the aisle between, the driver in front.
@@ -114,7 +119,7 @@ def bus(
     ]
     row = RowSpec("Bus", numbers=[number for number, _ in seats], positions=[place for _, place in seats])
     area = SeatedAreaSpec("Seats", [row])
-    tiers = [TierSpec("Adult", area.name, amount)] if amount else []
+    tiers = _one_tier("Adult", area.name, amount, charges)
     return ShowSpec(
         name=name,
         start_time=departure,
@@ -135,12 +140,23 @@ def bus_trips(
     right: int = 2,
     amount: int = 0,
     currency: str = "EUR",
+    charges: Charges = NO_CHARGES,
     zone: str | None = None,
 ) -> list[ShowSpec]:
     """The same bus at each departure. Raises Invalid for more than 1,000 trips, or what `bus` refuses."""
     _refuse_outside(len(departures), 1, SERIES_MAX, "/departures")
     return [
-        bus(name, departure, lines=lines, left=left, right=right, amount=amount, currency=currency, zone=zone)
+        bus(
+            name,
+            departure,
+            lines=lines,
+            left=left,
+            right=right,
+            amount=amount,
+            currency=currency,
+            charges=charges,
+            zone=zone,
+        )
         for departure in departures
     ]
 
@@ -206,13 +222,14 @@ def appointments(
     weekdays: Sequence[int] = (0, 1, 2, 3, 4),
     amount: int = 0,
     currency: str = "EUR",
+    charges: Charges = NO_CHARGES,
 ) -> list[ShowSpec]:
     """A show of one place for every slot of every day, which can be booked until it begins.
 
     Raises Invalid beyond 366 days or 1,000 appointments, and for what `slots` refuses.
     """
     area = StandingAreaSpec("Appointment", 1)
-    tiers = [TierSpec("Appointment", area.name, amount)] if amount else []
+    tiers = _one_tier("Appointment", area.name, amount, charges)
     found: list[ShowSpec] = []
     for day in _days(first, last, weekdays):
         for begin in slots(day, opens, closes, minutes, zone, breaks=breaks):
@@ -270,6 +287,12 @@ def demo_theatre() -> House:
         # usher, and the box next to the stage.
         [*(f"F-{seat}" for seat in range(16, 20)), "Q-8", "Q-9", *(f"Box 1-{seat}" for seat in range(1, 5))],
     )
+
+
+def _one_tier(name: str, area: str, amount: int, charges: Charges) -> list[TierSpec]:
+    """The one price of a show; none where nobody pays anything."""
+    tier = TierSpec(name, area, amount, **msgspec.structs.asdict(charges))
+    return [tier] if amount or charges.fee else []
 
 
 def _curved_row(label: str, seats: int, radius: float, aisles: Sequence[int]) -> RowSpec:

@@ -19,6 +19,7 @@ LayoutId = NewType("LayoutId", UUID)
 ShowId = NewType("ShowId", UUID)
 BookingId = NewType("BookingId", UUID)
 BlockId = NewType("BlockId", UUID)
+CodeId = NewType("CodeId", UUID)
 PictureId = NewType("PictureId", UUID)
 
 # No vowels (no words by accident) and none of I, L, O, S, Z, 0, 1, 2, 5 (no misreading).
