@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -42,13 +43,17 @@ from holdfast.catalog import picture_routes
 from holdfast.catalog import routes as catalog_routes
 from holdfast.engine import Engine
 from holdfast.live import routes as live_routes
-from holdfast.payments import sandbox_routes
+from holdfast.notifications import catcher_routes
+from holdfast.notifications import routes as notification_routes
+from holdfast.payments import return_routes, sandbox_routes
 from holdfast.platform import migrate, telemetry
+from holdfast.platform.edge import LOOPBACK
 from holdfast.platform.errors import Busy, Refusal
 from holdfast.platform.http import ANYONE, Answer, App, Call, Count, Routes, build_app
 from holdfast.platform.limits import Limits, Profile, by_address
 from holdfast.platform.once import Once
 from holdfast.platform.openapi import document_routes, openapi
+from holdfast.platform.settings import Settings
 from holdfast.webhooks import feed_routes
 from holdfast.webhooks import routes as webhook_routes
 
@@ -66,12 +71,14 @@ ROUTES = [
     refund_routes.routes,
     ticket_routes.routes,
     letter_routes.routes,
+    notification_routes.routes,
     payment_routes.routes,
     door_routes.routes,
     door_list_routes.routes,
     door_package_routes.routes,
     challenge_routes.routes,
     export_routes.routes,
+    return_routes.routes,
     sandbox_routes.routes,
     live_routes.routes,
     account_routes.routes,
@@ -157,8 +164,9 @@ def make_app(engine: Engine) -> App:
             call.db = engine.db.of(principal.organizer_id)
         return caller
 
+    caught = _caught(engine.settings)
     return build_app(
-        [*served, document, page],
+        [*served, *caught, document, page],
         state=engine,
         db=engine.db,
         authorize=authorize,
@@ -168,6 +176,14 @@ def make_app(engine: Engine) -> App:
         access_log=_log_access,
         body_bytes_max=engine.settings.body_bytes_max,
     )
+
+
+def _caught(settings: Settings) -> list[Routes]:
+    """The pages of letters that were caught in a folder: for one machine alone, and not where letters are sent."""
+    if settings.mail_page == "off" or settings.host not in LOOPBACK or settings.smtp_url is not None:
+        return []
+    folder = settings.mail_folder
+    return [] if folder is None else [catcher_routes.catcher_routes(Path(folder))]
 
 
 @cache

@@ -42,6 +42,7 @@ create table payments (
 create index payments_booking on payments (show_id, booking_id);
 -- For a notice that names the provider's id alone.
 create index payments_ref on payments (provider, ref) where ref is not null;
+create index payments_charge on payments (provider, charge) where charge is not null;
 
 -- Which notices of providers have taken effect: the row is written in the transaction of the effect, so that a notice that
 -- comes again, whenever, has none.

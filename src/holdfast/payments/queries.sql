@@ -15,8 +15,8 @@ select * from payments where show_id = $1 and payment_id = $2;
 select * from payments where show_id = $1 and payment_id = $2 for no key update;
 
 -- name: payment_of_ref
--- The payment that the provider knows by this id, of whatever show.
-select show_id, payment_id from payments where provider = $1 and ref = $2 limit 1;
+-- The payment that the provider knows by this id, or whose money it knows by it (a dispute names no more), of whatever show.
+select show_id, payment_id from payments where provider = $1 and (ref = $2 or charge = $2) limit 1;
 
 -- name: payments_of
 -- The attempts of a booking, oldest first.

@@ -121,7 +121,8 @@ class Razorpay:
     def _fields(self, attempt: Attempt, order_id: str) -> dict[str, str]:
         url = attempt.return_url
         back = urlencode({"to": url, "by": self._secrets.sign(RETURN_PURPOSE, url.encode())})
-        fields = {
+        # No address of the buyer: this form is kept with the payment.
+        return {
             "key_id": self._key_id,
             "order_id": order_id,
             "amount": str(attempt.amount),
@@ -132,9 +133,6 @@ class Razorpay:
             "cancel_url": url,
             "notes[holdfast]": self._note(order_id, attempt.show_id, attempt.payment_id),
         }
-        if attempt.email is not None:
-            fields["prefill[email]"] = attempt.email
-        return fields
 
     async def look(self, ref: str) -> Seen:
         """The order and its payments. One that was authorised and not yet captured is captured, unless it was closed."""

@@ -381,11 +381,12 @@ def _notice(event: Any) -> Notice:
             seen=_seen_refund(about),
         )
     if event.type == "charge.dispute.created":
-        # A dispute carries no metadata of ours: which payment it is, its PaymentIntent says, which is our `charge`.
+        # A dispute carries no metadata of ours: which payment it is, its PaymentIntent says, which is our `charge`. Its
+        # amount is that of the dispute, so that nothing is said of whether the payment succeeded.
         return Notice(
             event_id=event.id,
             kind="dispute",
-            seen=_of_intent(about, about.payment_intent, "succeeded", about.reason, disputed=True),
+            seen=_of_intent(about, about.payment_intent, "open", about.reason, disputed=True),
         )
     return Notice(event_id=event.id, kind="other")
 
