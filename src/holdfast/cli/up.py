@@ -149,9 +149,17 @@ def _for_children(settings: Settings) -> Settings:
         changes["seed_routes"] = "open"
     if settings.host in LOOPBACK and settings.payments is None:
         changes["payments"] = "sandbox"
+    if _is_for_one(settings) and "HOLDFAST_MAIL_PAGE" not in os.environ:
+        changes["mail_page"] = "on"
     if sys.stderr.isatty() and "HOLDFAST_LOG_FORMAT" not in os.environ:
         changes["log_format"] = "console"
     return msgspec.structs.replace(settings, **changes)
+
+
+def _is_for_one(settings: Settings) -> bool:
+    """Whether letters go into a folder of this machine, and nobody else can be looking, by a proxy either."""
+    others = (settings.smtp_url, settings.public_url, settings.trusted_proxies, settings.allowed_hosts)
+    return settings.host in LOOPBACK and settings.mail_folder is not None and not any(others)
 
 
 class _Counters:
@@ -221,6 +229,8 @@ def _say_where(out: Console, installation: Installation, listener: socket.socket
     else:
         out.print(f"  sign in        {settings.admin_email}, with the password that was set")
     if settings.smtp_url is None:
-        out.print(f"  mail           goes into {settings.mail_folder}", markup=False)
+        page = f"{here}/dev/letters   (" if _is_for_one(settings) else "goes into "
+        end = ")" if _is_for_one(settings) else ""
+        out.print(f"  mail           {page}{settings.mail_folder}{end}", markup=False)
     if installation.server is not None:
         out.print(f"  database       psql '{installation.server.dsn}'", markup=False)
