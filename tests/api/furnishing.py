@@ -30,6 +30,24 @@ MADE = {
                           now() + interval '1 day')""",
     "key_id": """insert into api_keys (key_id, organizer_id, name, prefix, key_hash, scopes, created_by)
                  values ($1, $2, 'Till', 'hf_12345678', sha256($1::uuid::text::bytea), '{blocks.write}', $3::uuid::text)""",
+    "refund_id": """insert into refunds (show_id, refund_id, payment_id, booking_id, organizer_id, provider, amount, currency,
+                      state, reason, release, created_by)
+                    select show_id, $1, $1, booking_id, $2, 'sandbox', 5, 'EUR', 'FAILED', 'by_organizer', true, $3
+                      from bookings where organizer_id = $2 limit 1""",
+    # The same in each of its shows, for a path names both.
+    "code_id": """insert into codes (show_id, code_id, organizer_id, code, code_key, discount_amount)
+                  select show_id, $1, $2, 'EARLY', 'early', 100 from shows where organizer_id = $2 and $3::uuid is not null""",
+    # Whichever of the two is made first: each webhook has each fact sent to it.
+    "webhook_id": """with made as (
+                       insert into webhooks (webhook_id, organizer_id, url, created_by)
+                       values ($1, $2, 'https://hooks.example.org/', $3::uuid::text))
+                     insert into webhook_deliveries (webhook_id, fact_id, organizer_id, kind, job_id)
+                     select $1, fact_id, $2, kind, $1 from facts where organizer_id = $2""",
+    "fact_id": """with made as (
+                    insert into facts (organizer_id, fact_id, show_id, kind, at, payload, in_feed)
+                    values ($2, $1, $3, 'show.created', '', '{}', true))
+                  insert into webhook_deliveries (webhook_id, fact_id, organizer_id, kind, job_id)
+                  select webhook_id, $1, $2, 'show.created', $1 from webhooks where organizer_id = $2""",
     "job_id": """insert into dead_letters (job_id, kind, payload, attempts, last_error, created_at)
                  values ($1, 'follow:x', jsonb_build_array($2::uuid, $3::uuid), 1, 'x', now())""",
 }  # fmt: skip

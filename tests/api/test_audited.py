@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import msgspec
@@ -12,11 +13,13 @@ from PIL import Image
 from holdfast import accounts
 from holdfast.accounts import ANYONE
 from holdfast.app import ROUTES
+from holdfast.booking import booking_by_id
 from holdfast.engine import Engine
 from holdfast.platform.db import Database
-from holdfast.platform.ids import new_id
+from holdfast.platform.ids import BookingId, ShowId, new_id
 from holdfast.platform.settings import Settings
 from tests.conftest import client_of
+from tests.till import pay
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +81,7 @@ async def test_every_change_by_staff_leaves_one_entry(engine: Engine, db: Databa
     admin = msgspec.structs.replace(member.principal, admin=True)
     async with client_of(engine, Authorization=f"Bearer {engine.access.tokens.issue(admin).text}") as owner:
         walk = Walk(owner, db, set(), [])
-        for part in (_catalog, _bookings, _people, _installation, _seeds):
+        for part in (_catalog, _bookings, _refunds, _people, _webhooks, _installation, _seeds):
             await part(walk)
     assert not walk.wrong, "\n".join(walk.wrong)
     changing = {
@@ -125,9 +128,29 @@ async def _bookings(walk: Walk) -> None:
     kept = {"seats": ["2"], "reason": "House"}
     block = (await ask("POST /v1/shows/{show_id}/blocks", "block.created", kept, show_id=show))["id"]
     await ask("DELETE /v1/shows/{show_id}/blocks/{block_id}", "block.released", show_id=show, block_id=block)
+    code = {"code": "EARLY", "discount_amount": 100}
+    made = (await ask("POST /v1/shows/{show_id}/codes", "code.created", code, show_id=show))["id"]
+    many = {"count": 2, "discount_amount": 100}
+    await ask("POST /v1/shows/{show_id}/codes/generate", "codes.generated", many, show_id=show)
+    of_code = {"show_id": show, "code_id": made}
+    await ask("PATCH /v1/shows/{show_id}/codes/{code_id}", "code.edited", {"uses_max": 5}, **of_code)
+    await ask("DELETE /v1/shows/{show_id}/codes/{code_id}", "code.withdrawn", **of_code)
     await ask("PUT /v1/privacy/retention", "organizer.retention", {"retention_days": 365})
     await ask("POST /v1/privacy/export", "person.exported", GUEST)
     await ask("POST /v1/privacy/erase", "person.erased", GUEST)
+
+
+async def _refunds(walk: Walk) -> None:
+    ask, booking = walk.ask, "/v1/shows/{show_id}/bookings/{booking_id}"
+    tier = {"name": "Adult", "area": "Seats", "amount": 1000}
+    show = (await ask("POST /v1/shows", "show.created", {**SHOW, "tiers": [tier]}))["id"]
+    made = (await ask("POST /v1/shows/{show_id}/bookings", None, {"seats": ["1"]}, show_id=show))["id"]
+    of = {"show_id": show, "booking_id": made}
+    await ask(f"POST {booking}/confirm", "booking.confirmed", **of)
+    await pay(walk.db, await booking_by_id(walk.db, ShowId(UUID(show)), BookingId(UUID(made))))
+    refund = (await ask(f"POST {booking}/refunds", "refund.wanted", {"amount": 5}, **of))["id"]
+    await walk.db.execute("update refunds set state = 'FAILED'")
+    await ask(f"POST {booking}/refunds/{{refund_id}}/retry", "refund.retried", refund_id=refund, **of)
 
 
 async def _people(walk: Walk) -> None:
@@ -145,6 +168,19 @@ async def _people(walk: Walk) -> None:
     await ask("POST /v1/keys/{key_id}/rotate", "key.rotated", {"overlap_seconds": 60}, key_id=key)
     await ask("DELETE /v1/keys/{key_id}", "key.revoked", key_id=key)
     await ask("PATCH /v1/organizer", "organizer.edited", {"second_factor_required": False})
+
+
+async def _webhooks(walk: Walk) -> None:
+    ask = walk.ask
+    # An address that no DNS has to be asked for.
+    made = (await ask("POST /v1/webhooks", "webhook.created", {"url": "https://8.8.8.8/hooks"}))["id"]
+    of, webhook = {"webhook_id": made}, "/v1/webhooks/{webhook_id}"
+    await ask(f"PATCH {webhook}", "webhook.edited", {"description": "Till in town"}, **of)
+    await ask(f"POST {webhook}/rotate", "webhook.rotated", {"overlap_seconds": 60}, **of)
+    fact = (await ask(f"POST {webhook}/ping", "webhook.pinged", **of))["fact_id"]
+    await ask(f"POST {webhook}/deliveries/{{fact_id}}/replay", "webhook.replayed", **of, fact_id=fact)
+    await ask(f"POST {webhook}/replay", "webhook.replayed", {"since": "2026-01-01T00:00:00Z"}, **of)
+    await ask(f"DELETE {webhook}", "webhook.deleted", **of)
 
 
 async def _installation(walk: Walk) -> None:

@@ -16,7 +16,7 @@ from tests.cli.running import SECRET, Running, environment, free_port, holdfast,
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-COMMANDS = ["up", "api", "worker", "migrate", "seed", "reseal", "config", "version", "jobs", "jobs dead", "jobs replay", "jobs discard"]  # fmt: skip
+COMMANDS = ["up", "api", "worker", "migrate", "seed", "reseal", "reconcile", "config", "version", "jobs", "jobs dead", "jobs replay", "jobs discard"]  # fmt: skip
 
 
 @pytest.fixture

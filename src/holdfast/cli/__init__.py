@@ -6,6 +6,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
@@ -162,6 +163,42 @@ def reseal(data: Data = None) -> None:
     async def work(database: Any) -> None:
         async for line in reseal_(database, Secrets(settings.secret_key or kept(path, str))):
             out.print(line)
+
+    _with_database(settings, work)
+
+
+@app.command()
+def reconcile(
+    provider: Annotated[str | None, typer.Option(help="One of HOLDFAST_PAYMENTS.", show_default="all")] = None,
+    since: Annotated[datetime | None, typer.Option(help="From when, in UTC.", show_default="7 days ago")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Until when, in UTC.", show_default="now")] = None,
+    ours: Annotated[
+        bool, typer.Option("--ours", help="Leave out entries that carry no id of ours.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    data: Data = None,
+) -> None:
+    """Compare payments and refunds with the providers' books; exit 1 when something differs. Changes nothing."""
+    from holdfast.cli.installation import SECRET, kept
+    from holdfast.cli.reconciling import differences, print_differences, span_of
+    from holdfast.payments import ProviderDown, ProviderRefused
+    from holdfast.platform.secret import Secrets
+
+    settings = _settings(data=_text(data))
+    path = Path(settings.data).absolute() / SECRET
+    if settings.secret_key is None and not path.exists():
+        _fail("HOLDFAST_SECRET_KEY is not set.")
+
+    async def work(database: Any) -> None:
+        span = span_of(since, until, datetime.now(UTC))
+        secrets = Secrets(settings.secret_key or kept(path, str))
+        try:
+            found = await differences(database, settings, secrets, provider, *span, ours_alone=ours)
+        except (ProviderDown, ProviderRefused) as error:
+            _fail(f"The provider's books cannot be read: {error}")
+        print_differences(out, found, as_json=json)
+        if any(found.values()):
+            raise typer.Exit(1)
 
     _with_database(settings, work)
 

@@ -45,6 +45,8 @@ create index refunds_booking on refunds (show_id, booking_id);
 create index refunds_open on refunds (state, updated_at) where state in ('WANTED', 'SENT', 'FAILED');
 -- For comparing with the provider's books.
 create index refunds_sent_at on refunds (sent_at) where sent_at is not null;
+create index refunds_ref on refunds (provider, ref) where ref is not null;
+create index payments_created_at on payments (created_at);
 
 alter table refunds enable row level security;
 create policy app on refunds to holdfast_app using (true);

@@ -1112,6 +1112,10 @@ CREATE INDEX payment_events_received_at ON public.payment_events USING btree (re
 
 CREATE INDEX payments_booking ON public.payments USING btree (show_id, booking_id);
 
+CREATE INDEX payments_charge ON public.payments USING btree (provider, charge) WHERE (charge IS NOT NULL);
+
+CREATE INDEX payments_created_at ON public.payments USING btree (created_at);
+
 CREATE INDEX payments_ref ON public.payments USING btree (provider, ref) WHERE (ref IS NOT NULL);
 
 CREATE INDEX queued_claims_ended_at ON public.queued_claims USING btree (ended_at) WHERE (reason IS NOT NULL);
@@ -1121,6 +1125,8 @@ CREATE INDEX queued_claims_waiting ON public.queued_claims USING btree (show_id,
 CREATE INDEX refunds_booking ON public.refunds USING btree (show_id, booking_id);
 
 CREATE INDEX refunds_open ON public.refunds USING btree (state, updated_at) WHERE (state = ANY (ARRAY['WANTED'::text, 'SENT'::text, 'FAILED'::text]));
+
+CREATE INDEX refunds_ref ON public.refunds USING btree (provider, ref) WHERE (ref IS NOT NULL);
 
 CREATE INDEX refunds_sent_at ON public.refunds USING btree (sent_at) WHERE (sent_at IS NOT NULL);
 

@@ -44,6 +44,8 @@ from holdfast.payments.provider import (
     Wish,
 )
 from holdfast.payments.providers import open_providers, sandbox_handlers
+from holdfast.payments.reconciling import DAYS_MAX as RECONCILED_DAYS_MAX
+from holdfast.payments.reconciling import Difference, reconcile
 from holdfast.payments.refunds import (
     REFUND,
     Begun,
@@ -69,12 +71,14 @@ from holdfast.payments.refunds import (
 from holdfast.payments.webhooks import note_event, prune_events
 
 __all__ = [
+    "RECONCILED_DAYS_MAX",
     "REFUND",
     "STEPS",
     "WATCH",
     "Attempt",
     "BadSignature",
     "Begun",
+    "Difference",
     "Listed",
     "NewPayment",
     "Notice",
@@ -116,6 +120,7 @@ __all__ = [
     "payment_of_ref",
     "payments_of",
     "prune_events",
+    "reconcile",
     "refund_by_id",
     "refund_sums",
     "refundable",

@@ -137,13 +137,14 @@ async def want_refund(
     release: bool = True,
     by: PersonId | None = None,
     note: str | None = None,
+    refund_id: UUID | None = None,
 ) -> Refund:
     """Decides that `amount` minor units of a payment go back, and has a job see to it. Announces refund.wanted.
 
     `reason` is a word for programs (`late`, `second_payment`, `by_organizer`), `note` one for people. `numbers`: the
     tickets that end with it. Raises RefundTooMuch.
     """
-    show_id, refund_id = payment.show_id, new_id()
+    show_id, refund_id = payment.show_id, refund_id or new_id()
     row = await tx.row(
         sql.want_refund, show_id, refund_id, payment.payment_id, amount, reason, note,
         None if numbers is None else sorted(numbers), release, by,
@@ -253,17 +254,15 @@ async def retry_refund(tx: Transaction, failed: Refund, by: PersonId | None) -> 
 
     The tickets go with it again, unless they had ended before the money came back.
     """
-    numbers = failed.numbers if failed.settled_at is None else None
-    if failed.state != "FAILED":
-        raise RefundNotFailed(state=failed.state)
-    again = await want_refund(
-        tx, await payment_by_id(tx, failed.show_id, failed.payment_id), failed.amount, failed.reason, numbers=numbers,
-        release=failed.release, by=by, note=failed.note,
-    )  # fmt: skip
-    if await tx.row(sql.refund_retried, failed.show_id, failed.refund_id, again.refund_id) is None:
+    refund_id = new_id()
+    if await tx.row(sql.refund_retried, failed.show_id, failed.refund_id, refund_id) is None:
         now = await refund_by_id(tx, failed.show_id, failed.refund_id)
         raise RefundNotFailed(state=now.state, retried_as=now.retried_as)
-    return again
+    return await want_refund(
+        tx, await payment_by_id(tx, failed.show_id, failed.payment_id), failed.amount, failed.reason,
+        numbers=failed.numbers if failed.settled_at is None else None, release=failed.release, by=by, note=failed.note,
+        refund_id=refund_id,
+    )  # fmt: skip
 
 
 async def measure_refunds(db: Database) -> None:
