@@ -113,11 +113,10 @@ async def undo(tx: Transaction, scan: Scan) -> bool:
     """
     if not scan.accepted:
         raise NothingToUndo
+    await tx.row(sql.hold_admission, scan.show_id, scan.scan_id)
     undone = await tx.row(sql.undo_scan, scan.show_id, scan.scan_id)
     if undone is not None and undone["booking_id"] is not None:
-        await tx.row(
-            sql.settle_scans, scan.show_id, undone["organizer_id"], undone["booking_id"], undone["number"]
-        )
+        await tx.row(sql.settle_scans, scan.show_id, undone["booking_id"], undone["number"])
     return undone is not None
 
 

@@ -1,12 +1,16 @@
 -- Scans and who is in.
 
+-- name: hold_admission
+select hold_admission(s.show_id, s.organizer_id, s.booking_id, s.number) from scans s
+ where s.show_id = $1 and s.scan_id = $2 and s.booking_id is not null;
+
 -- name: undo_scan
 -- No row when it was undone before. Locks the scan.
 update scans set undone_at = clock_timestamp() where show_id = $1 and scan_id = $2 and accepted and undone_at is null
-returning organizer_id, booking_id, number;
+returning booking_id, number;
 
 -- name: settle_scans
-select settle_scans($1, $2, $3, $4);
+select settle_scans($1, $2, $3);
 
 -- name: acknowledge
 -- No row when there is nothing (more) to acknowledge. Locks the scan.

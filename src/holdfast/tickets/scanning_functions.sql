@@ -3,7 +3,7 @@
 -- One scan; the row of `scans` that it makes, or that the same id has made before. p_refused says what the caller knows
 -- against it; p_serial is null where no code was read; p_scanned_at is null for a scan that is being decided now, else when
 -- a device decided by itself that the person goes in or out. `reason` is no_gate, and nothing is written, for a gate that is
--- not there. Locks the ticket's row in admissions.
+-- not there. Locks the ticket's row in admissions, and then the scan: in this order everywhere.
 create or replace function scan_ticket(
   p_show_id uuid, p_organizer_id uuid, p_scan_id uuid, p_booking_id uuid, p_number int, p_serial int, p_area smallint,
   p_tier smallint, p_refused text, p_direction text, p_gate_id uuid, p_scanned_at timestamptz, p_scanned_by uuid)
@@ -53,6 +53,9 @@ begin
   if v_scan.uploaded then
     v_scan.accepted := true;
     v_scan.conflict := nullif(v_scan.reason, 'valid');
+    if p_booking_id is not null and v_scan.reason <> 'unknown' then
+      perform hold_admission(p_show_id, p_organizer_id, p_booking_id, p_number);
+    end if;
   else
     if v_scan.reason = 'valid' and p_direction = 'in' then
       insert into admissions as a (show_id, booking_id, number, organizer_id, inside, entries, entered_scan, entered_at,
@@ -84,30 +87,42 @@ begin
 
   insert into scans select v_scan.* on conflict do nothing;
   if not found then
-    -- The same id came in at the same time. Whoever asks again finds what it has made.
-    raise exception 'the scan % came twice at once', p_scan_id using errcode = 'serialization_failure';
+    -- The same id came in at the same time, and was kept first. If somebody was let in here by it, then with another ticket,
+    -- which must not be: whoever asks again finds what was kept.
+    if v_scan.accepted and not v_scan.uploaded then
+      raise exception 'the scan % came twice at once', p_scan_id using errcode = 'serialization_failure';
+    end if;
+    select * into v_scan from scans s where s.show_id = p_show_id and s.scan_id = p_scan_id;
+    return v_scan;
   end if;
   if v_scan.uploaded and p_booking_id is not null and v_scan.reason <> 'unknown' then
-    perform settle_scans(p_show_id, p_organizer_id, p_booking_id, p_number);
+    perform settle_scans(p_show_id, p_booking_id, p_number);
     select * into v_scan from scans s where s.show_id = p_show_id and s.scan_id = p_scan_id;
   end if;
   return v_scan;
 end $$;
 
+-- Locks a ticket's row in admissions, which is made when it is not there.
+create or replace function hold_admission(p_show_id uuid, p_organizer_id uuid, p_booking_id uuid, p_number int)
+returns void language plpgsql as $$
+begin
+  insert into admissions (show_id, booking_id, number, organizer_id, inside, entries)
+  values (p_show_id, p_booking_id, p_number, p_organizer_id, false, 0) on conflict do nothing;
+  perform from admissions a
+   where a.show_id = p_show_id and a.booking_id = p_booking_id and a.number = p_number for update;
+end $$;
+
 -- Makes of a ticket's row in admissions what its scans come to, each at its moment, in whatever order they came in, and
 -- says of each whether it is in conflict with those before it. Left out are scans that were undone, and those by which
--- somebody went in whom the ticket was not for (any more): whoever has it now may still come. Locks the ticket's row.
-create or replace function settle_scans(p_show_id uuid, p_organizer_id uuid, p_booking_id uuid, p_number int)
+-- somebody went in whom the ticket was not for (any more): whoever has it now may still come. The caller
+-- holds the ticket's row.
+create or replace function settle_scans(p_show_id uuid, p_booking_id uuid, p_number int)
 returns void language plpgsql as $$
 declare
   v_now admissions;
   v_scan record;
   v_conflict text;
 begin
-  insert into admissions (show_id, booking_id, number, organizer_id, inside, entries)
-  values (p_show_id, p_booking_id, p_number, p_organizer_id, false, 0) on conflict do nothing;
-  perform from admissions a
-   where a.show_id = p_show_id and a.booking_id = p_booking_id and a.number = p_number for update;
   v_now.inside := false; v_now.entries := 0;
   for v_scan in
     select s.scan_id, s.scanned_at, s.gate_id, s.list_id, s.direction, s.reason, s.conflict, s.first_scan,
