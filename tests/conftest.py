@@ -28,6 +28,7 @@ from holdfast.platform.db import Database, open_database
 from holdfast.platform.embedded import Server
 from holdfast.platform.ids import new_id
 from holdfast.platform.settings import Settings
+from tests.rabbit import Rabbit
 
 SECRET = "a-secret-for-tests-and-nothing-else"
 OWNER = ("owner@example.org", "correct horse battery staple")
@@ -215,13 +216,33 @@ def a_show(owner: httpx.AsyncClient) -> Callable[..., Awaitable[dict[str, Any]]]
     return make
 
 
+@pytest.fixture(scope="session")
+def rabbits() -> Iterator[Rabbit]:
+    """The RabbitMQ of this test process."""
+    program("rabbitmq-server")
+    running = Rabbit(program("epmd"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def rabbit(rabbits: Rabbit) -> Rabbit:
+    """A RabbitMQ that runs, whatever the test before has done to it."""
+    rabbits.ensure()
+    return rabbits
+
+
 @functools.cache
 def program(name: str) -> str:
     """The path of a system program that a test needs; installed by apt when we may, else the test is left out."""
-    package = {"redis-cli": "redis-tools", "pg_ctlcluster": "postgresql"}.get(name, name)
+    packages = {"redis-cli": "redis-tools", "pg_ctlcluster": "postgresql", "epmd": "erlang-base"}
+    package = packages.get(name, name)
     if shutil.which(name) is None and os.geteuid() == 0 and shutil.which("apt-get"):
         for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
             subprocess.run(["apt-get", "-qq", *command], check=False, capture_output=True)
+        if package == "rabbitmq-server":
+            # Debian may have started the one that it installed.
+            subprocess.run(["service", package, "stop"], check=False, capture_output=True)
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed: apt install {package}")

@@ -36,7 +36,7 @@ FACTS_AT_ONCE = 500
 # Then another show has its turn.
 PAGES_AT_ONCE = 20
 # The broker is left alone for 1, 2, 4, ... seconds after failures.
-REST_SECONDS_MAX = 30.0
+REST_SECONDS_MAX = 10.0
 # Facts that wait for another of their booking to leave the outbox, which the relay sees to within a second.
 HELD_SECONDS = 0.1
 WAITING_COUNTED_MAX = 100_000

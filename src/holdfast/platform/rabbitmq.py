@@ -5,6 +5,7 @@ sent again from PostgreSQL, so nothing has to be remembered here.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -28,6 +29,8 @@ DEAD_LENGTH_MAX = 100_000
 CLOSE_SECONDS = 2.0
 
 log = telemetry.log("rabbitmq")
+# It would log every failure to connect as an error, at each try; what became of the facts is said here and in `broker`.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
 def open_wire(settings: Settings) -> Wire:
