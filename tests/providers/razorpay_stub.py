@@ -26,6 +26,8 @@ class RazorpayStub(Stub):
     keys: dict[str, tuple[bytes, Json]] = field(default_factory=dict)
     # What becomes of the next refunds: processed, pending, or refused.
     refunds_become: str = "processed"
+    # Somebody else captures between the look and the capture.
+    captured_meanwhile: bool = False
 
     def routes(self) -> dict[tuple[str, str], Handler]:
         return {
@@ -122,6 +124,8 @@ class RazorpayStub(Stub):
 
     async def _capture(self, request: Request) -> Response:
         payment, body = _found(self.payments, request), await _body(request)
+        if self.captured_meanwhile:
+            self._paid(payment)
         if payment["status"] != "authorized":
             raise _error(400, "BAD_REQUEST_ERROR", "This payment has already been captured")
         assert body == {"amount": payment["amount"], "currency": payment["currency"]}
