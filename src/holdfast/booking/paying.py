@@ -29,6 +29,7 @@ from holdfast.booking.lifecycle import (
 from holdfast.booking.office import Office
 from holdfast.booking.refunding import refund_seen
 from holdfast.booking.view import Change, View
+from holdfast.catalog import ShowNotFound
 from holdfast.payments import (
     NewPayment,
     Notice,
@@ -162,8 +163,10 @@ class Cashier:
         view = await self._office.views.get(show_id) if seen.state == "succeeded" else None
         try:
             await self._settle(show_id, payment_id, seen, notice, None)
+            return
         except _Late:
-            await self._settle(show_id, payment_id, seen, notice, view)
+            pass
+        await self._settle(show_id, payment_id, seen, notice, view)
 
     async def hear(self, provider: Provider, notice: Notice) -> None:
         """Takes a verified webhook. What is not ours, or says nothing that matters here, is left alone."""
@@ -177,7 +180,7 @@ class Cashier:
                 return
             try:
                 await self.settle(*known, seen, (provider.name, notice.event_id, notice.kind))
-            except PaymentNotFound:
+            except (PaymentNotFound, ShowNotFound):
                 log.warning("notice of an unknown payment", provider=provider.name, event_id=notice.event_id)
 
     async def look(self, payment: Payment) -> Payment:
