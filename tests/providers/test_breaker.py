@@ -110,7 +110,7 @@ async def test_one_call_tries_whether_it_works_again(clock: Clock, weak: Weak, g
     weak.does = weak.down
     await failed(guarded, 3)
     clock.now += 20.1
-    answer = asyncio.get_running_loop().create_future()
+    answer: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
 
     async def slowly() -> Seen:
         return await answer

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -109,7 +109,7 @@ async def test_a_refund_whose_answer_was_lost_is_made_once_even_when_the_key_is_
 @pytest.mark.parametrize("fault", ["503", "garbage", "429", "hang"])
 async def test_trouble_on_the_wire_is_for_later(hasty: Provider, stub: StripeStub, fault: Any) -> None:
     opened = await hasty.open(an_attempt())
-    calls = [
+    calls: list[tuple[str, str, Callable[[], Awaitable[Any]]]] = [
         ("GET", "/v1/checkout/sessions/", lambda: hasty.look(opened.ref)),
         ("POST", "/v1/checkout/sessions", lambda: hasty.open(an_attempt())),
         ("POST", "/v1/checkout/sessions/", lambda: hasty.close(opened.ref)),
