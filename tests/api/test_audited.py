@@ -71,8 +71,8 @@ def _picture() -> bytes:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """With the seeds' routes for staff alone."""
-    return msgspec.structs.replace(settings, seed_routes="staff")
+    """With the seeds' routes for staff alone, and a way to send text messages."""
+    return msgspec.structs.replace(settings, seed_routes="staff", sms_url="http://127.0.0.1:9/")
 
 
 async def test_every_change_by_staff_leaves_one_entry(engine: Engine, db: Database) -> None:
@@ -81,7 +81,7 @@ async def test_every_change_by_staff_leaves_one_entry(engine: Engine, db: Databa
     admin = msgspec.structs.replace(member.principal, admin=True)
     async with client_of(engine, Authorization=f"Bearer {engine.access.tokens.issue(admin).text}") as owner:
         walk = Walk(owner, db, set(), [])
-        for part in (_catalog, _bookings, _refunds, _people, _webhooks, _installation, _seeds):
+        for part in (_catalog, _door, _bookings, _refunds, _people, _webhooks, _installation, _seeds):
             await part(walk)
     assert not walk.wrong, "\n".join(walk.wrong)
     changing = {
@@ -122,6 +122,8 @@ async def _bookings(walk: Walk) -> None:
     await ask(f"PATCH {booking}/tickets/{{number}}", "ticket.renamed", {"holder": "Ada Example"}, **ticket)
     given = {"name": "Ada Example", "email": "ada@example.org"}
     await ask(f"POST {booking}/tickets/{{number}}/transfer", "ticket.transferred", given, **ticket)
+    await ask(f"POST {booking}/resend", "letter.resent", **of)
+    await ask(f"POST {booking}/text", "text.sent", {"phone": "+436601234567"}, **of)
     await ask(f"POST {booking}/cancel", "booking.cancelled", **of)
     # What is done already is done no second time.
     await ask(f"POST {booking}/cancel", None, **of)
@@ -153,6 +155,31 @@ async def _refunds(walk: Walk) -> None:
     await ask(f"POST {booking}/refunds/{{refund_id}}/retry", "refund.retried", refund_id=refund, **of)
 
 
+async def _door(walk: Walk) -> None:
+    """Lists, gates, and what is taken back. A scan is a record of its own, so it leaves no entry."""
+    ask, door = walk.ask, "/v1/shows/{show_id}/door"
+    show = (await ask("POST /v1/shows", "show.created", SHOW))["id"]
+    claim = {"seats": ["1", "2"], "confirm": True, "customer": GUEST}
+    sold = (await ask("POST /v1/shows/{show_id}/bookings", None, claim, show_id=show))["id"]
+    of = {"show_id": show}
+    made = (await ask(f"POST {door}/lists", "list.created", {"name": "VIP"}, **of))["id"]
+    await ask(f"PUT {door}/lists/{{list_id}}", "list.edited", {"name": "V I P"}, **of, list_id=made)
+    gate = (await ask(f"POST {door}/gates", "gate.created", {"name": "North"}, **of))["id"]
+    await ask(f"PUT {door}/gates/{{gate_id}}", "gate.edited", {"name": "South"}, **of, gate_id=gate)
+    await ask(f"DELETE {door}/gates/{{gate_id}}", "gate.deleted", **of, gate_id=gate)
+    await ask(f"DELETE {door}/lists/{{list_id}}", "list.deleted", **of, list_id=made)
+    scan, upload = str(new_id()), {"id": str(new_id()), "code": "x", "at": "2026-11-20T19:00:00Z"}
+    await ask(f"POST {door}/scans", None, {"id": scan, "booking_id": sold, "number": 1}, **of)
+    await ask(f"POST {door}/bookings/{{booking_id}}/admit", None, {"id": str(new_id())}, **of, booking_id=sold)
+    await ask(f"POST {door}/scans/upload", None, {"scans": [upload]}, **of)
+    undo = f"POST {door}/scans/{{scan_id}}/undo"
+    await ask(undo, "scan.undone", **of, scan_id=scan)
+    await ask(undo, None, **of, scan_id=scan)
+    acknowledge = f"POST {door}/conflicts/{{scan_id}}/acknowledge"
+    await ask(acknowledge, "conflict.acknowledged", **of, scan_id=upload["id"])
+    await ask(acknowledge, None, **of, scan_id=upload["id"])
+
+
 async def _people(walk: Walk) -> None:
     ask = walk.ask
     member, house = new_id(), await accounts.first_owner(walk.db)
@@ -168,6 +195,7 @@ async def _people(walk: Walk) -> None:
     await ask("POST /v1/keys/{key_id}/rotate", "key.rotated", {"overlap_seconds": 60}, key_id=key)
     await ask("DELETE /v1/keys/{key_id}", "key.revoked", key_id=key)
     await ask("PATCH /v1/organizer", "organizer.edited", {"second_factor_required": False})
+    await ask("PUT /v1/organizer/letters", "letters.edited", {"language": "de"})
 
 
 async def _webhooks(walk: Walk) -> None:
