@@ -120,7 +120,7 @@ class _BookingFact(Payload, frozen=True):
     amounts: list[int]
     total: int
     currency: str
-    code_id: UUID | None = None
+    code_id: UUID | None
 
 
 class BookingConfirmed(_BookingFact, frozen=True):
@@ -310,6 +310,7 @@ _OF_BOOKING: dict[str, Any] = {
     "amounts": [4500, 4500],
     "total": 9000,
     "currency": "EUR",
+    "code_id": None,
 }
 _EVENING = datetime(2026, 12, 24, 18, tzinfo=UTC)
 

@@ -111,6 +111,10 @@ async def furnish(engine: Engine) -> Furnished:
         block = await made(owner, f"{in_show}/blocks", seats=["2"], reason="House seats")
         layout = await made(owner, f"{in_venue}/layouts", name="Stage", areas=[YARD])
         key = await made(owner, "/v1/keys", name="Till", scopes=SCOPES)
+        gates = await made(owner, f"{in_show}/door/gates", name="North")
+        lists = await made(owner, f"{in_show}/door/lists", name="VIP")
+        scan = {"id": str(new_id()), "code": "x", "at": "2026-11-20T19:00:00Z"}
+        assert (await owner.post(f"{in_show}/door/scans/upload", json={"scans": [scan]})).is_success
         tokens |= {"buyer": booking["secret"], "key": key["key"]}
         ids = {
             "show_id": show["id"],
@@ -119,6 +123,10 @@ async def furnish(engine: Engine) -> Furnished:
             "booking_id": booking["id"],
             # Of the ticket of that booking.
             "number": "1",
+            "gate_id": gates["id"],
+            "list_id": lists["id"],
+            # In conflict, for nobody has such a code.
+            "scan_id": scan["id"],
             "block_id": block["id"],
             "picture_id": await _picture(owner, in_show),
             "person_id": await _colleague(engine, house),

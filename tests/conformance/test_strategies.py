@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +16,8 @@ from holdfast import booking, catalog
 from holdfast.booking import (
     Asker,
     ClaimRequest,
+    CodeRefused,
+    CodeSpec,
     Customer,
     HoldLimit,
     LimitReached,
@@ -25,6 +28,7 @@ from holdfast.booking import (
 )
 from holdfast.engine import Engine, open_engine
 from holdfast.platform.errors import IdempotencyMismatch
+from holdfast.platform.ids import ShowId
 from holdfast.platform.settings import Settings
 from tests.conftest import program
 from tests.races import checker
@@ -266,6 +270,78 @@ async def test_a_free_claim_is_confirmed_at_once(engine: Engine, database_url: s
     facts = await engine.db.value("select count(*) from outbox where kind = 'booking.confirmed'")
     assert facts == 1
     assert await checker.violations(database_url) == []
+
+
+async def _coded_show(engine: Engine, **spec: Any) -> ShowId:
+    """A show with a code, `EARLY`, that takes 400 of 1,000 off."""
+    tiers = [
+        {"name": "Adult", "area": "Floor", "amount": 1000, "tax_basis_points": 700},
+        {"name": "Press", "area": "Floor", "amount": 500, "hidden": True},
+    ]
+    show_id = await open_show(engine, areas=FLOOR, tiers=tiers, max_places_per_buyer=4)
+    async with engine.db.transaction() as tx:
+        show = await catalog.show_by_id(tx, show_id)
+        assert show is not None
+        terms = {"code": "EARLY", "discount_amount": 400, "reveals": [2], **spec}
+        await booking.make_code(tx, show, msgspec.convert(terms, CodeSpec))
+    return show_id
+
+
+async def test_a_code_is_priced_counted_and_given_back(engine: Engine, database_url: str) -> None:
+    show = await _coded_show(engine, uses_max=2, places_max=2)
+    wish = ClaimRequest(quantity=2, tier="Adult", code="early")
+    asker = Asker(b"k" * 16, b"one")
+    won = await booking.claim(engine.office, show, wish, asker)
+    assert won.booking.amounts == [600, 600]
+    stored = await booking.booking_by_id(engine.db, show, won.booking.booking_id)
+    assert stored == msgspec.structs.replace(won.booking, read_at=stored.read_at)
+    press = await booking.claim(
+        engine.office, show, ClaimRequest(quantity=1, tier="Press", code="early"), Asker()
+    )
+    assert press.booking.amounts == [100]
+    with pytest.raises(CodeRefused) as refused:
+        await booking.claim(engine.office, show, wish, Asker())
+    assert refused.value.members == {"reason": "used_up"}
+    again = await booking.claim(engine.office, show, wish, asker)
+    assert (again.booking.booking_id, again.replayed) == (won.booking.booking_id, True)
+    assert await checker.violations(database_url) == []
+    # The use of a hold that is overdue goes to the next claim, as its places do.
+    await engine.db.execute("update bookings set expires_at = clock_timestamp() - interval '1 second'")
+    await booking.claim(engine.office, show, wish, Asker())
+    assert (await booking.code_named(engine.db, show, "early")).used == 1
+    assert await checker.violations(database_url) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("withdrawn_at = now()", "withdrawn"),
+        ("starts_at = now() + interval '1 hour'", "early"),
+        ("ends_at = now()", "expired"),
+        ("places_max = 1", "places"),
+    ],
+)
+async def test_a_code_that_may_not_be_used(
+    engine: Engine, database_url: str, change: str, reason: str
+) -> None:
+    show = await _coded_show(engine, uses_max=2)
+    await engine.db.execute(f"update codes set {change}")
+    wish = ClaimRequest(quantity=2, tier="Adult", code="early")
+    with pytest.raises(CodeRefused) as refused:
+        await booking.claim(engine.office, show, wish, Asker())
+    assert refused.value.members == {"reason": reason}
+    await booking.claim(engine.office, show, ClaimRequest(quantity=2, tier="Adult"), Asker())
+    assert (await booking.code_named(engine.db, show, "early")).used == 0
+    assert await checker.violations(database_url) == []
+
+
+async def test_a_crowd_and_the_last_uses_of_a_code(engines: list[Engine], database_url: str) -> None:
+    show = await _coded_show(engines[0], uses_max=3)
+    wish = ClaimRequest(quantity=1, tier="Adult", code="EARLY")
+    doors = [domain_door(each, show) for each in engines]
+    told = await a_crowd(doors, lambda _: wish, clients=20, tries=2)
+    assert (told.places, set(told.refusals)) == (3, {"code_refused"})
+    assert await checker.violations(database_url, told.promises, all_promised=True) == []
 
 
 async def test_a_crowd_sells_it_out_and_nothing_more(engines: list[Engine], database_url: str) -> None:
