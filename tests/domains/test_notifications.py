@@ -354,7 +354,7 @@ async def test_money_that_goes_back_is_told_step_by_step(
         "Your refund for Hamlet is delayed",
     ]
     _, late, back, _ = to(mail_server)
-    assert "your payment arrived after your places had gone to others" in said(late)
+    assert "Your payment arrived after your places had gone to others" in said(late)
     assert f"This ticket admits nobody any more: {sold['reference']}-2." in said(back)
     # Of what a person has to see to, the owners hear.
     assert subjects(mail_server, "owner@example.org") == [f"A refund failed: booking {sold['reference']}"]

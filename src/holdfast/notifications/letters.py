@@ -111,7 +111,7 @@ def confirmation(told: Told) -> Letter:
         title=said.text("See you at {show}", show=told.show.name),
         paragraphs=[
             _greeting(told),
-            said.text("your booking is confirmed.") + " " + enclosed,
+            said.text("Your booking is confirmed.") + " " + enclosed,
             *own_words(told.scene.rules, "confirmation", _values(told)),
         ],
         details=_details(told),
@@ -131,7 +131,7 @@ def reminder(told: Told) -> Letter:
         title=said.text("{show} is near", show=told.show.name),
         paragraphs=[
             _greeting(told),
-            said.text("this is to remind you of your visit. Your tickets are enclosed once more."),
+            said.text("This is to remind you of your visit. Your tickets are enclosed once more."),
             *own_words(told.scene.rules, "reminder", _values(told)),
         ],
         details=_details(told),
@@ -150,7 +150,7 @@ def expired(told: Told) -> Letter:
         paragraphs=[
             _greeting(told),
             said.text(
-                "no payment reached us in time, so your places for {show} are free for others again.",
+                "No payment reached us in time, so your places for {show} are free for others again.",
                 show=told.show.name,
             ),
             said.text(
@@ -167,9 +167,9 @@ def cancelled(told: Told) -> Letter:
     """The booking was called off, by its buyer or by the organizer."""
     said = told.language
     who = (
-        said.text("your booking was cancelled, as you asked.")
+        said.text("Your booking was cancelled, as you asked.")
         if told.booking.reason == "by_buyer"
-        else said.text("your booking was cancelled by the organizer.")
+        else said.text("Your booking was cancelled by the organizer.")
     )
     return Letter(
         subject=said.text("Your booking for {show} is cancelled", show=told.show.name),
@@ -188,7 +188,7 @@ def show_moved(told: Told, before: datetime) -> Letter:
         title=said.text("{show} has a new time", show=told.show.name),
         paragraphs=[
             _greeting(told),
-            said.text("the show that you have tickets for takes place at another time than planned."),
+            said.text("The show that you have tickets for takes place at another time than planned."),
             said.text(
                 "Your tickets stay good. If you cannot come, please write to the organizer, or see your booking."
             ),
@@ -212,7 +212,7 @@ def show_postponed(told: Told) -> Letter:
         title=said.text("{show} is postponed", show=told.show.name),
         paragraphs=[
             _greeting(told),
-            said.text("the show that you have tickets for cannot take place as planned."),
+            said.text("The show that you have tickets for cannot take place as planned."),
             said.text("Please keep your tickets: they stay good. We write to you as soon as there is a new time."),
         ],
         details=[(said.text("Was planned for"), told.starts), *_details(told)[1:]],
@@ -226,7 +226,7 @@ def show_cancelled(told: Told) -> Letter:
     said = told.language
     paragraphs = [
         _greeting(told),
-        said.text("we are sorry: the show that you have tickets for does not take place."),
+        said.text("We are sorry: the show that you have tickets for does not take place."),
     ]
     if told.booking.total:
         paragraphs.append(
@@ -247,10 +247,10 @@ def refund_wanted(told: Told, money: Money) -> Letter:
     """Money is on its way back."""
     said, amount = told.language, told.language.money(money.amount, money.currency)
     why = {
-        "late": said.text("your payment arrived after your places had gone to others, so there is no ticket for it."),
-        "second_payment": said.text("you paid twice for the same booking. Your tickets stay good."),
-        "show_cancelled": said.text("the show does not take place."),
-    }.get(money.reason, said.text("money that you paid goes back to you."))  # fmt: skip
+        "late": said.text("Your payment arrived after your places had gone to others, so there is no ticket for it."),
+        "second_payment": said.text("You paid twice for the same booking. Your tickets stay good."),
+        "show_cancelled": said.text("The show does not take place."),
+    }.get(money.reason, said.text("Money that you paid goes back to you."))  # fmt: skip
     return Letter(
         subject=said.text("Your money for {show} comes back", show=told.show.name),
         title=said.text("{amount} comes back to you", amount=amount),
@@ -269,7 +269,7 @@ def refund_settled(told: Told, money: Money, numbers: Sequence[int] | None) -> L
     said, amount = told.language, told.language.money(money.amount, money.currency)
     paragraphs = [
         _greeting(told),
-        said.text("your money was sent back. Until your bank shows it, some days may pass."),
+        said.text("Your money was sent back. Until your bank shows it, some days may pass."),
     ]
     if numbers:
         labels = ", ".join(booking.label_of(told.booking, number) for number in numbers)
@@ -294,7 +294,7 @@ def refund_failed(told: Told, money: Money) -> Letter:
         title=said.text("Your refund is delayed"),
         paragraphs=[
             _greeting(told),
-            said.text("we could not send {amount} back the way it came.", amount=amount),
+            said.text("We could not send {amount} back the way it came.", amount=amount),
             said.text("The organizer knows of it and will write to you. You need do nothing."),
         ],
         details=_details(told),
@@ -311,7 +311,7 @@ def ticket_given(told: Told, number: int) -> Letter:
         paragraphs=[
             _greeting(told),
             said.text(
-                "ticket {label} of your booking was given to somebody else. The code that you had admits nobody any more.",
+                "Ticket {label} of your booking was given to somebody else. The code that you had admits nobody any more.",
                 label=label,
             ),
             said.text("If that was not you, please write to the organizer at once."),
@@ -331,7 +331,7 @@ def ticket_void(told: Told, number: int) -> Letter:
         paragraphs=[
             said.text("Hello,"),
             said.text(
-                "ticket {label}, which you were given, admits nobody any more. Whoever gave it to you can tell you why.",
+                "Ticket {label}, which you were given, admits nobody any more. Whoever gave it to you can tell you why.",
                 label=booking.label_of(told.booking, number),
             ),
         ],
