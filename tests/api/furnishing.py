@@ -30,6 +30,10 @@ MADE = {
                           now() + interval '1 day')""",
     "key_id": """insert into api_keys (key_id, organizer_id, name, prefix, key_hash, scopes, created_by)
                  values ($1, $2, 'Till', 'hf_12345678', sha256($1::uuid::text::bytea), '{blocks.write}', $3::uuid::text)""",
+    "payment_id": """insert into payments (show_id, payment_id, booking_id, organizer_id, provider, amount, currency,
+                       expected_amount, expected_currency, description, return_url, expires_at)
+                     select show_id, $1, booking_id, $2, 'sandbox', 5, 'EUR', 5, 'EUR', '', '', now()
+                       from bookings where organizer_id = $2 and $3::uuid is not null limit 1""",
     "refund_id": """insert into refunds (show_id, refund_id, payment_id, booking_id, organizer_id, provider, amount, currency,
                       state, reason, release, created_by)
                     select show_id, $1, $1, booking_id, $2, 'sandbox', 5, 'EUR', 'FAILED', 'by_organizer', true, $3

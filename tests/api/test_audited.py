@@ -71,8 +71,10 @@ def _picture() -> bytes:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """With the seeds' routes for staff alone, and a way to send text messages."""
-    return msgspec.structs.replace(settings, seed_routes="staff", sms_url="http://127.0.0.1:9/")
+    """With the seeds' routes for staff alone, and ways to be paid and to send text messages."""
+    return msgspec.structs.replace(
+        settings, seed_routes="staff", payments="sandbox", sms_url="http://127.0.0.1:9/"
+    )
 
 
 async def test_every_change_by_staff_leaves_one_entry(engine: Engine, db: Database) -> None:
@@ -148,6 +150,7 @@ async def _refunds(walk: Walk) -> None:
     show = (await ask("POST /v1/shows", "show.created", {**SHOW, "tiers": [tier]}))["id"]
     made = (await ask("POST /v1/shows/{show_id}/bookings", None, {"seats": ["1"]}, show_id=show))["id"]
     of = {"show_id": show, "booking_id": made}
+    await ask(f"POST {booking}/pay", "payment.begun", {}, **of)
     await ask(f"POST {booking}/confirm", "booking.confirmed", **of)
     await pay(walk.db, await booking_by_id(walk.db, ShowId(UUID(show)), BookingId(UUID(made))))
     refund = (await ask(f"POST {booking}/refunds", "refund.wanted", {"amount": 5}, **of))["id"]
@@ -170,7 +173,9 @@ async def _door(walk: Walk) -> None:
     await ask(f"DELETE {door}/lists/{{list_id}}", "list.deleted", **of, list_id=made)
     scan, upload = str(new_id()), {"id": str(new_id()), "code": "x", "at": "2026-11-20T19:00:00Z"}
     await ask(f"POST {door}/scans", None, {"id": scan, "booking_id": sold, "number": 1}, **of)
-    await ask(f"POST {door}/bookings/{{booking_id}}/admit", None, {"id": str(new_id())}, **of, booking_id=sold)
+    await ask(
+        f"POST {door}/bookings/{{booking_id}}/admit", None, {"id": str(new_id())}, **of, booking_id=sold
+    )
     await ask(f"POST {door}/scans/upload", None, {"scans": [upload]}, **of)
     undo = f"POST {door}/scans/{{scan_id}}/undo"
     await ask(undo, "scan.undone", **of, scan_id=scan)

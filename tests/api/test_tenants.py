@@ -39,6 +39,8 @@ WALKED = [route for routes in ROUTES for route in routes.all]
 
 VENUE = {"name": "Globe", "timezone": "Europe/London"}
 LAYOUT = {"name": "Pit", "areas": [{"name": "Yard", "kind": "standing", "capacity": 10}]}
+# A scan in conflict, for nobody has such a code.
+UPLOADED = {"id": "0199e000-0000-7000-8000-00000000000a", "code": "x", "at": "2026-11-20T19:00:00Z"}
 # Valid bodies for routes whose body is no JSON, and for those that name somebody's thing in the body ($name).
 BODIES: dict[str, Any] = {
     "PUT /v1/shows/{show_id}/picture": b"\x89PNG\r\n",
@@ -122,10 +124,15 @@ async def theirs(owner: Client, engine: Engine, db: Database, a_show: Any) -> di
         "venue_id": venue,
         "layout_id": await owner.post(f"/v1/venues/{venue}/layouts", json=LAYOUT),
         "number": "1",
+        "list_id": await owner.post(f"/v1/shows/{show['id']}/door/lists", json={"name": "VIP"}),
+        "gate_id": await owner.post(f"/v1/shows/{show['id']}/door/gates", json={"name": "North"}),
+        "scan_id": await owner.post(
+            f"/v1/shows/{show['id']}/door/scans/upload", json={"scans": [UPLOADED]}
+        ),
         **house,
     }
     ids = {
-        name: each.json()["id"] if isinstance(each, httpx.Response) else str(each)
+        name: (each.json().get("id") or UPLOADED["id"]) if isinstance(each, httpx.Response) else str(each)
         for name, each in made.items()
     }
     for name in {name for route in WALKED for name, _, _ in route.parameters} & set(MADE):

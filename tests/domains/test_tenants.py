@@ -53,7 +53,26 @@ FILL = {
     "pictures": "insert into pictures (organizer_id, subject_id, picture_id) values ($1, $3, $3)",
     "picture_sizes": """insert into picture_sizes (picture_id, width, height, organizer_id, contents)
                         values ($3, 1, 1, $1, 'x')""",
+    "payments": """insert into payments (show_id, payment_id, booking_id, organizer_id, provider, amount, currency,
+                     expected_amount, expected_currency, description, return_url, expires_at)
+                   values ($3, $3, $3, $1, 'sandbox', 5, 'EUR', 5, 'EUR', '', '', now())""",
+    "payment_events": """insert into payment_events (show_id, provider, event_id, kind)
+                         values ($3, 'sandbox', 'e-1', 'payment')""",
     "tickets": "insert into tickets (show_id, booking_id, number, organizer_id) values ($3, $3, 1, $1)",
+    "lists": "insert into lists (show_id, list_id, organizer_id, name) values ($3, $3, $1, 'VIP')",
+    "gates": "insert into gates (show_id, gate_id, organizer_id, list_id, name) values ($3, $3, $1, $3, 'North')",
+    "scans": """insert into scans (show_id, scan_id, organizer_id, direction, list_id, accepted, reason, uploaded, scanned_at)
+                values ($3, $3, $1, 'in', $3, false, 'bad_code', false, now())""",
+    "admissions": """insert into admissions (show_id, booking_id, number, organizer_id, inside, entries)
+                     values ($3, $3, 1, $1, false, 0)""",
+    "facts": """insert into facts (organizer_id, fact_id, show_id, kind, at, payload, in_feed)
+                values ($1, $3, $3, 'show.created', '', '{}', true)""",
+    "feeds": "insert into feeds (organizer_id) values ($1)",
+    "webhooks": "insert into webhooks (webhook_id, organizer_id, url, created_by) values ($1, $1, 'x', 'x')",
+    "webhook_secrets": """insert into webhook_secrets (secret_id, webhook_id, organizer_id, sealed)
+                          values ($1, $1, $1, '')""",
+    "webhook_deliveries": """insert into webhook_deliveries (webhook_id, fact_id, organizer_id, kind, job_id)
+                             values ($1, $3, $1, 'show.created', $3)""",
 }  # fmt: skip
 # Of these an organizer's connections read some columns, write none and change those named last.
 IN_PART = {

@@ -211,6 +211,8 @@ async def sought(db: Database, show_id: ShowId, text: str, limit: int) -> list[A
     Of each the first TICKETS_AT_ONCE places.
     """
     words = text.strip()
+    if not words:
+        return []
     rows = await db.rows(sql.bookings_sought, show_id, words.upper(), words.lower(), limit, TICKETS_AT_ONCE)
     return await _joined(db, show_id, rows)
 

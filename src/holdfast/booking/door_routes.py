@@ -156,9 +156,9 @@ class ConflictsQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class SoughtQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """`q`: the beginning of a reference, or a part of a name."""
+    """`q`: the beginning of a reference, or a part of a name; without it nobody is found."""
 
-    q: Annotated[str, Meta(min_length=2, max_length=100)]
+    q: Annotated[str, Meta(min_length=2, max_length=100)] | None = None
     limit: Annotated[int, Meta(ge=1, le=20)] = 10
 
 
@@ -359,7 +359,7 @@ async def acknowledge_conflict(call: Call[None], tx: Transaction) -> Answer:
 async def seek_bookings(call: Call[None]) -> Answer:
     """Look for somebody without a code: by the beginning of a reference, or by a part of a name."""
     view, query = await show_at_door(call, "door.scan"), call.query
-    found = await booking.sought(call.db, view.show.show_id, query.q, query.limit)
+    found = await booking.sought(call.db, view.show.show_id, query.q or "", query.limit)
     return Answer(200, DoorBookingsJson([_booking_json(each, view) for each in found]), PRIVATE)
 
 
