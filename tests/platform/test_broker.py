@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -76,7 +77,7 @@ class Readers:
         self.ids: set[UUID] = set()
         self._url, self._queue = url, queue
 
-    async def read(self, known: Callable[[], bool]) -> None:
+    async def read(self, known: Callable[[], object]) -> None:
         """Reads until `known()`."""
         connection = await aio_pika.connect(self._url)
         try:
@@ -329,9 +330,8 @@ async def test_rabbitmq_dies_in_mid_sale_and_nothing_is_missing_or_out_of_order(
         for end in (rabbit.kill, rabbit.stop):
             await until(lambda: db.value("select count(*) > 0 from broker_facts"))
             await asyncio.to_thread(end)
-            have = len(announcer.ids)
             # The sale goes on, and what it announces waits.
-            await until(lambda have=have: len(announcer.ids) >= have + 100)
+            await until(partial(_has_sold, announcer, len(announcer.ids) + 100))
             await until(lambda: db.value("select count(*) >= 30 from broker_facts"))
             await asyncio.to_thread(rabbit.start)
         over.set()
@@ -408,6 +408,10 @@ async def test_somebodys_queue_is_left_as_it_is_and_one_that_is_full_holds_facts
         await until(nothing_waits(db))
     assert set(map(tuple, reader.first_versions().values())) == {(1, 2, 3, 4)}
     await connection.close()
+
+
+def _has_sold(announcer: Announcer, count: int) -> bool:
+    return len(announcer.ids) >= count
 
 
 def _hurry(publisher: Broker) -> bool:
