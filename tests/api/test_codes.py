@@ -8,6 +8,8 @@ import httpx
 import msgspec
 import pytest
 
+from holdfast import booking
+from holdfast.accounts import Principal, Role
 from holdfast.engine import Engine, open_engine
 from holdfast.platform.ids import OrganizerId, PersonId, new_id
 from holdfast.platform.settings import Settings
@@ -76,8 +78,8 @@ async def test_the_price_that_is_shown_is_the_price_that_is_paid(
     assert show["tiers"] == (await owner.get(url)).json()["tiers"] == for_staff
     (mine,) = (await owner.get("/v1/shows?mine=true")).json()["shows"]
     assert mine["tiers"] == for_staff
-    breakdown = await client.get(f"{url}/bookings/{made['id']}/breakdown", headers=as_buyer(made))
-    assert breakdown.json() == {
+    told = await client.get(f"{url}/bookings/{made['id']}/breakdown", headers=as_buyer(made))
+    assert told.json() == {
         "total": {"amount": 2714, "currency": "EUR"},
         "breakdown": {"face": 1980, "fee": 300, "tax": 434},
         "discount": 0,
@@ -151,11 +153,13 @@ async def test_many_codes_at_once_in_pages(
     made = (await owner.post(f"{url}/generate", json=wanted)).json()["codes"]
     assert len({each["code"] for each in made}) == 120
     assert all(each["code"].startswith("PRESS-") and len(each["code"]) == 16 for each in made)
-    seen, cursor = [], ""
-    while cursor is not None:
-        page = (await owner.get(f"{url}?limit=50{cursor and '&cursor=' + cursor}")).json()
+    seen: list[dict[str, Any]] = []
+    query = {"limit": "50"}
+    while len(seen) < 120:
+        page = (await owner.get(url, params=query)).json()
         seen += page["codes"]
-        cursor = page["next"]
+        query = {"limit": "50", "cursor": page["next"]}
+    assert page["next"] is None
     assert [each["id"] for each in seen] == sorted(each["id"] for each in made)
     free = await claim(client, show, code=made[7]["code"].lower(), confirm=True)
     assert (free.json()["status"], free.json()["total"]["amount"]) == ("CONFIRMED", 0)
@@ -203,11 +207,10 @@ async def test_a_code_of_another_show_is_unknown(
 async def test_who_may_make_codes_and_see_them(
     engine: Engine, client: httpx.AsyncClient, owner: httpx.AsyncClient, show: dict[str, Any]
 ) -> None:
-    from holdfast.accounts import Principal
-
     made = await a_code(owner, show, discount_amount=1)
     house = OrganizerId(await engine.db.value("select organizer_id from organizers"))
-    for role, expected in (("manager", 200), ("box_office", 403), ("viewer", 403), ("door", 403)):
+    expected_of: dict[Role, int] = {"manager": 200, "box_office": 403, "viewer": 403, "door": 403}
+    for role, expected in expected_of.items():
         token = engine.access.tokens.issue(Principal(PersonId(new_id()), house, role)).text
         async with client_of(engine, Authorization=f"Bearer {token}") as staff:
             for path in ("", f"/{made['id']}"):
@@ -248,8 +251,6 @@ async def test_codes_in_the_queue(
 
     async def decided() -> bool:
         return all([(await of(made))["status"] != "QUEUED" for made in (*queued, plain)])
-
-    from holdfast import booking
 
     await booking.decide_queued(engine.office)
     await eventually(decided)
