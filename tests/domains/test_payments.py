@@ -249,7 +249,7 @@ async def test_the_second_payment_of_a_booking_goes_back(
     # The first cannot be closed, so that it is paid as well.
     bank.down = True
     elsewhere = Shopper(engine, other)
-    elsewhere.cashier._providers = {"bank": bank, "other": other}  # type: ignore[assignment]
+    elsewhere.cashier._providers = {"bank": bank, "other": other}
     second = await elsewhere.pay(held, provider="other")
     bank.down = False
     await elsewhere.paid(second)

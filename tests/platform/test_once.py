@@ -14,7 +14,7 @@ from holdfast.engine import Engine
 from holdfast.platform import once
 from holdfast.platform.calls import EVENTS, HTML, Answer, Call, created
 from holdfast.platform.db import Database, Transaction, open_database
-from holdfast.platform.errors import Busy, Conflict, IdempotencyMismatch
+from holdfast.platform.errors import Busy, Conflict, IdempotencyMismatch, StillRunning
 from holdfast.platform.http import ANYONE, Routes, build_app
 from holdfast.platform.once import REPLAYED, Once
 from holdfast.platform.settings import Settings
@@ -58,6 +58,10 @@ class Process(Once):
     async def run(self, call: Call[Any], handler: once.Operation) -> Answer:
         call.db = self.db
         return await super().run(call, handler)
+
+    async def run_steps(self, call: Call[Any], handler: once.Steps) -> Answer:
+        call.db = self.db
+        return await super().run_steps(call, handler)
 
 
 async def make(call: Call[Any], tx: Transaction) -> Answer:
@@ -257,6 +261,88 @@ async def test_an_answer_that_is_pruned_all_the_time_is_busy(
     monkeypatch.setattr(once.sql, "answer_kept", "select where $1 || $2 is null")
     with pytest.raises(Busy):
         await ready.run(request(), make)
+
+
+class Steps:
+    """An operation that commits by itself, and stops in between until it may go on."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self.refusal: Exception | None = None
+
+    async def __call__(self, call: Call[Any]) -> Answer:
+        await call.db.execute(EFFECT, "asked")
+        self.begun.set()
+        await self.go.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        return created(Done("asked"), "/things/1")
+
+
+async def test_an_operation_in_steps_is_under_way_for_equal_requests(
+    ready: Once, db: Database, settings: Settings
+) -> None:
+    other_db = await open_database(settings)
+    steps = Steps()
+    first = asyncio.create_task(ready.run_steps(request(), steps))
+    await steps.begun.wait()
+    for process in (ready, Process(other_db)):
+        with pytest.raises(StillRunning) as told:
+            await process.run_steps(request(), steps)
+        assert told.value.retry_after == 1
+        with pytest.raises(IdempotencyMismatch):
+            await process.run_steps(request(body=b'{"a":1}'), steps)
+    # Another key is another operation.
+    steps.go.set()
+    assert (await ready.run_steps(request("k-2"), steps)).status == 201
+    done = await first
+    again = await ready.run_steps(request(), steps)
+    assert again == msgspec.structs.replace(done, headers=(*done.headers, REPLAYED))
+    assert await db.value(COUNT) == 2
+    await other_db.close()
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["refused", "client gone"])
+async def test_an_operation_in_steps_that_came_to_nothing_may_be_begun_again(
+    ready: Once, db: Database, gone: bool
+) -> None:
+    steps = Steps()
+    steps.refusal = Conflict()
+    first = asyncio.create_task(ready.run_steps(request(), steps))
+    await steps.begun.wait()
+    if gone:
+        first.cancel()
+    steps.go.set()
+    await asyncio.gather(first, return_exceptions=True)
+    assert await db.value(KEPT) == 0
+    steps.refusal = None
+    assert (await ready.run_steps(request(), steps)).status == 201
+    assert await db.value(COUNT) == 2
+
+
+async def test_a_promise_of_a_dead_process_passes_on(ready: Once, db: Database) -> None:
+    steps = Steps()
+    steps.go.set()
+    await ready.run_steps(request(), steps)
+    # As it stands when the process dies between the key and the answer.
+    await db.execute("update answers set status = 0")
+    with pytest.raises(StillRunning):
+        await ready.run_steps(request(), steps)
+    await db.execute(
+        "update answers set created_at = now() - make_interval(secs => $1)", once.PROMISE_SECONDS + 1
+    )
+    with pytest.raises(IdempotencyMismatch):
+        await ready.run_steps(request(body=b'{"a":1}'), steps)
+    assert (await ready.run_steps(request(), steps)).status == 201
+    assert REPLAYED in (await ready.run_steps(request(), steps)).headers
+
+
+async def test_without_a_key_steps_are_taken_each_time(ready: Once, db: Database) -> None:
+    steps = Steps()
+    steps.go.set()
+    for _ in range(2):
+        assert (await ready.run_steps(request(key=None), steps)).status == 201
+    assert (await db.value(COUNT), await db.value(KEPT)) == (2, 0)
 
 
 async def test_old_answers_are_pruned_in_pieces(

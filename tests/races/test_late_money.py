@@ -60,7 +60,7 @@ class Race:
 
         async def sweep(engine: Engine) -> None:
             while sweeping:
-                with suppress(DataError):
+                with suppress(*DataError):
                     await booking.sweep(engine.office)
                 await asyncio.sleep(0.001)
 

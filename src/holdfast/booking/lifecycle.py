@@ -197,6 +197,8 @@ async def confirm(
     _refuse(row["outcome"])
     booking = await booking_by_id(tx, show_id, booking_id)
     if row["changed"]:
+        if booking.total > 0:
+            await payments.hurry(tx, show_id, booking_id)
         tx.after_commit(telemetry.BOOKINGS_ENDED.labels("confirmed").inc)
         tx.after_commit(partial(broadcast.hint, outbox.TOPIC))
         if note is not None:
