@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
+from prometheus_client import start_http_server
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -427,7 +428,28 @@ async def work(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         stopping(lambda: loop.call_soon_threadsafe(stop.set))
         async with open_engine(settings) as engine:
-            await work_on(engine, stop)
+            with _metrics_told(settings):
+                await work_on(engine, stop)
+
+
+@contextmanager
+def _metrics_told(settings: Settings) -> Iterator[None]:
+    """A worker's own metrics, from a thread of their own; how much waits is measured by workers alone."""
+    if settings.metrics_port is None:
+        yield
+        return
+    try:
+        server, _ = start_http_server(settings.metrics_port, settings.host)
+    except OSError as error:
+        raise InstallationError(
+            f"Cannot listen on {settings.host}, port {settings.metrics_port}: {error.strerror}."
+            " Try another HOLDFAST_METRICS_PORT."
+        ) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def listen(host: str, port: int) -> socket.socket:

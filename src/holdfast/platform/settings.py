@@ -239,6 +239,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=1, le=86_400, description="A job that has not ended after this is stopped and tried again."),
     ] = 600.0
 
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | None,
+        Meta(description="Port where a `holdfast worker` on its own answers /metrics; unset: nowhere."),
+    ] = None
+
     # A message broker
     broker_url: Annotated[
         Annotated[str, Meta(pattern=r"^(amqps?|kafkas?)://", max_length=2000)] | None,
