@@ -1,5 +1,6 @@
 """What every provider's adapter does, whatever the provider: one suite over all of them, on stubs that speak their wire format."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable
 
@@ -25,6 +26,12 @@ async def test_an_attempt_is_opened_once_however_often_it_is_asked_for(side: Sid
     assert other.ref != first.ref
     assert first.url.startswith("http")
     assert (first.method == "POST") == bool(first.fields)
+
+
+async def test_calls_at_the_same_time_open_one_attempt(side: Side) -> None:
+    attempt = an_attempt()
+    opened = await asyncio.gather(*(side.provider.open(attempt) for _ in range(4)))
+    assert len({each.ref for each in opened}) == 1
 
 
 async def test_what_is_open_says_whose_it_is_and_how_much(side: Side) -> None:

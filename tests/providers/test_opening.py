@@ -36,6 +36,8 @@ async def test_providers_are_those_that_are_named_in_their_order(db: Database) -
         ({"payments": "razorpay", "razorpay_key_id": "rzp"}, "HOLDFAST_RAZORPAY_KEY_SECRET"),
         ({"payments": "sandbox,sandbox"}, "twice"),
         ({"payments": "sandbox", "host": "0.0.0.0"}, "HOLDFAST_PAYMENTS_TEST=on"),
+        ({"payments": "sandbox", "public_url": "https://opera.test"}, "HOLDFAST_PAYMENTS_TEST=on"),
+        ({"payments": "sandbox", "trusted_proxies": "127.0.0.1"}, "HOLDFAST_PAYMENTS_TEST=on"),
     ],
 )
 async def test_what_cannot_work_does_not_start(db: Database, given: dict[str, Any], said: str) -> None:

@@ -191,6 +191,7 @@ async def test_three_digits_end_in_nought(provider: Provider, stub: RazorpayStub
     assert (await provider.open(an_attempt(amount=5120, currency="KWD"))).ref in stub.orders
     with pytest.raises(ProviderRefused):
         await provider.open(an_attempt(amount=5124, currency="KWD"))
+    assert stub.count("POST", "/orders") == 1
 
 
 async def test_an_event_without_an_id_has_that_of_its_body(provider: Provider, stub: RazorpayStub) -> None:

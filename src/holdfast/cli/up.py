@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from holdfast import accounts
+from holdfast import accounts, payments
 from holdfast.cli import demo as demo_
 from holdfast.cli.installation import OWNER, Installation, InstallationError
 from holdfast.cli.serving import listen, refuse_unlimited
@@ -147,7 +147,7 @@ def _for_children(settings: Settings) -> Settings:
     changes: dict[str, str] = {}
     if settings.host in LOOPBACK and "HOLDFAST_SEED_ROUTES" not in os.environ:
         changes["seed_routes"] = "open"
-    if settings.host in LOOPBACK and settings.payments is None:
+    if "HOLDFAST_PAYMENTS" not in os.environ and payments.is_for_sandbox(settings):
         changes["payments"] = "sandbox"
     if _is_for_one(settings) and "HOLDFAST_MAIL_PAGE" not in os.environ:
         changes["mail_page"] = "on"

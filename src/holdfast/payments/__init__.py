@@ -43,7 +43,7 @@ from holdfast.payments.provider import (
     State,
     Wish,
 )
-from holdfast.payments.providers import open_providers, sandbox_handlers
+from holdfast.payments.providers import is_for_sandbox, open_providers, sandbox_handlers
 from holdfast.payments.reconciling import DAYS_MAX as RECONCILED_DAYS_MAX
 from holdfast.payments.reconciling import Difference, reconcile
 from holdfast.payments.refunds import (
@@ -109,6 +109,7 @@ __all__ = [
     "fail_refund",
     "has_money",
     "hurry",
+    "is_for_sandbox",
     "lock_payment",
     "may_look",
     "measure_refunds",

@@ -1,6 +1,7 @@
 """Who takes the money: adapters that speak each provider's own language, behind one interface (`payments/provider.py`)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlsplit
 
 from holdfast.payments.provider import Provider
 from holdfast.payments.providers.breaker import Guarded
@@ -30,6 +31,12 @@ def open_providers(settings: Settings, db: Database, secrets: Secrets) -> Mappin
     return {name: Guarded(makers[name](), settings) for name in names}
 
 
+def is_for_sandbox(settings: Settings) -> bool:
+    """Whether nobody but this machine reaches the installation, as far as its settings say, or it is there for tests."""
+    hosts = {settings.host, urlsplit(settings.address).hostname or ""}
+    return settings.payments_test == "on" or (hosts <= _LOOPBACK and not settings.trusted_proxies)
+
+
 def sandbox_handlers(providers: Mapping[str, Provider]) -> Mapping[str, jobs.Handler]:
     """The jobs of the sandbox, where it is one of these; none otherwise."""
     guarded = providers.get("sandbox")
@@ -38,9 +45,9 @@ def sandbox_handlers(providers: Mapping[str, Provider]) -> Mapping[str, jobs.Han
 
 
 def _sandbox(settings: Settings, db: Database, secrets: Secrets) -> Provider:
-    if settings.host not in _LOOPBACK and settings.payments_test != "on":
+    if not is_for_sandbox(settings):
         raise BadSetting(
-            "HOLDFAST_PAYMENTS: the sandbox gives tickets for no money, so it starts on loopback alone. "
+            "HOLDFAST_PAYMENTS: the sandbox gives tickets for no money, so it starts on loopback alone, under no other name. "
             "HOLDFAST_PAYMENTS_TEST=on lets it be used on a test system that others reach."
         )
     return Sandbox(db, settings, secrets)

@@ -91,32 +91,24 @@ class Razorpay:
 
         Razorpay knows no idempotency key for orders, but finds them by the receipt, which is unique: the attempt's id.
         """
-        receipt = attempt.payment_id.hex
-        found = await self._get("/orders", receipt=receipt, count=PAGE)
-        orders = [order for order in found["items"] if order.get("receipt") == receipt]
-        if orders:
-            order = min(orders, key=lambda order: order["created_at"])
-        else:
-            notes = {
-                "payment_id": str(attempt.payment_id),
-                "show_id": str(attempt.show_id),
-                "booking_id": str(attempt.booking_id),
-                "reference": attempt.reference,
-            }
-            order = await self._call(
-                "POST",
-                "/orders",
-                {
-                    "amount": _expressible(attempt.amount, attempt.currency),
-                    "currency": attempt.currency,
-                    "receipt": receipt,
-                    "payment_capture": True,
-                    "notes": notes,
-                },
-            )
+        order = await self._order_of(attempt)
+        if order is None:
+            try:
+                order = await self._call("POST", "/orders", _order(attempt))
+            except ProviderRefused:
+                # Another call for the same attempt may have been quicker.
+                order = await self._order_of(attempt)
+                if order is None:
+                    raise
         return Opened(
             order["id"], f"{self._url}/checkout/embedded", "POST", self._fields(attempt, order["id"])
         )
+
+    async def _order_of(self, attempt: Attempt) -> Json | None:
+        receipt = attempt.payment_id.hex
+        found = (await self._get("/orders", receipt=receipt, count=PAGE))["items"]
+        orders = [order for order in found if order.get("receipt") == receipt]
+        return min(orders, key=lambda order: (order["created_at"], order["id"]), default=None)
 
     def _fields(self, attempt: Attempt, order_id: str) -> dict[str, str]:
         url = attempt.return_url
@@ -360,6 +352,21 @@ class Razorpay:
         if status >= 500 or status in (401, 403, 408, 409, 429):
             raise ProviderDown(told)
         raise ProviderRefused(told)
+
+
+def _order(attempt: Attempt) -> Json:
+    return {
+        "amount": _expressible(attempt.amount, attempt.currency),
+        "currency": attempt.currency,
+        "receipt": attempt.payment_id.hex,
+        "payment_capture": True,
+        "notes": {
+            "payment_id": str(attempt.payment_id),
+            "show_id": str(attempt.show_id),
+            "booking_id": str(attempt.booking_id),
+            "reference": attempt.reference,
+        },
+    }
 
 
 def _expressible(amount: int, currency: str) -> int:
