@@ -519,7 +519,19 @@ async def test_a_show_that_is_moved_postponed_and_cancelled(
     assert "/tickets/2#secret=" in theirs
 
 
-async def test_a_cancelled_draft_or_a_new_name_is_no_news(
+async def test_nobody_is_told_that_a_show_moved_into_the_past(
+    engine: Engine, owner: httpx.AsyncClient, buy: Any, a_show: Any, db: Database
+) -> None:
+    show = await a_show()
+    await buy(show)
+    past = {"start_time": "2020-01-01T20:00:00Z"}
+    assert (await owner.patch(f"/v1/shows/{show['id']}", json=past)).status_code == 200
+    async with working(engine):
+        await eventually(lambda: quiet(engine.db))
+    assert await written(db) == {"confirmation": 1}
+
+
+async def test_a_draft_that_moves_is_no_news(
     engine: Engine, owner: httpx.AsyncClient, a_show: Any, db: Database
 ) -> None:
     draft = await a_show(status="draft")
@@ -623,3 +635,42 @@ async def test_a_letter_of_a_large_booking_stays_a_letter(
     assert "and 130 more places" in said(letter)
     brought = enclosed(letter)[f"{sold['reference']}.pdf"]
     assert brought.count(b"/Type /Page\n") or len(brought) < mail.ENCLOSED_BYTES_MAX
+
+
+async def test_who_is_erased_while_a_letter_is_written_gets_none_and_leaves_none(
+    engine: Engine, buy: Any, db: Database
+) -> None:
+    sold = await buy()
+    job = await _job(engine, sold)
+
+    class Erasing(Dying):
+        """Has the person taken off the booking between its reading and the letter."""
+
+        @asynccontextmanager
+        async def transaction(self) -> AsyncIterator[Any]:
+            await db.execute("update bookings set email = null, name = null, buyer = null")
+            async with self._under.transaction() as tx:
+                yield tx
+
+    await notifications.Teller(engine.office, engine).confirmed(job, Erasing(engine.db, 0, after=False))
+    assert await db.value("select count(*) from letters") == 0
+    assert await db.value("select count(*) from jobs where job_id = $1", job.id) == 0
+
+
+async def test_letters_that_wait_are_forgotten_with_the_person(
+    engine: Engine, buy: Any, a_show: Any, owner: httpx.AsyncClient, db: Database
+) -> None:
+    show = await a_show()
+    sold = await buy(show)
+    await notifications.Teller(engine.office, engine).confirmed(await _job(engine, sold), engine.db)
+    assert await db.value("select count(*) from letters") == 1
+    await db.execute("update shows set start_time = now() - interval '1 day'")
+    assert (await owner.post("/v1/privacy/erase", json={"email": GUEST})).status_code == 202
+    await db.execute("delete from jobs where kind <> $1", booking.ERASE)
+    async with working(engine):
+        await eventually(lambda: _erased(db))
+    assert await db.value("select count(*) from letters") == 0
+
+
+async def _erased(db: Database) -> bool:
+    return bool(await db.value("select count(*) = 0 from jobs where kind = $1", booking.ERASE))

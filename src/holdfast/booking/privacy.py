@@ -17,7 +17,7 @@ from holdfast.booking.lifecycle import Booking, booking_from
 from holdfast.booking.mailbox import buyer_digests
 from holdfast.booking.office import Office
 from holdfast.booking.queueing import queued_from
-from holdfast.platform import jobs, once, telemetry
+from holdfast.platform import jobs, mail, once, telemetry
 from holdfast.platform.db import Database, Transaction, load_queries
 from holdfast.platform.errors import Conflict
 from holdfast.platform.ids import OrganizerId, ShowId, new_id
@@ -130,7 +130,7 @@ async def erase(secrets: Secrets, job: Job, db: Database) -> None:
     digests, after, erased = buyer_digests(secrets, email), _FIRST, 0
     while rows := await db.rows(sql.shows_to_search, organizer_id, after, SHOWS_AT_ONCE):
         for row in rows:
-            erased += await _erase_in_show(db, row["show_id"], digests, email, customer_id)
+            erased += await _erase_in_show(db, secrets, row["show_id"], digests, email, customer_id)
         after = rows[-1]["show_id"]
     held_until = await db.value(sql.held_until, organizer_id, digests, customer_id)
     if held_until is not None:
@@ -142,7 +142,12 @@ async def erase(secrets: Secrets, job: Job, db: Database) -> None:
 
 
 async def _erase_in_show(
-    db: Database, show_id: ShowId, digests: list[bytes], email: str, customer_id: UUID | None
+    db: Database,
+    secrets: Secrets,
+    show_id: ShowId,
+    digests: list[bytes],
+    email: str,
+    customer_id: UUID | None,
 ) -> int:
     erased = 0
     # First the queue, whose claims become bookings meanwhile.
@@ -155,11 +160,15 @@ async def _erase_in_show(
                 await tickets.forget(tx, show_id, bookings=[row["booking_id"] for row in rows])
                 # Answers kept for retries name whoever they were given to.
                 await once.forget(tx, [str(row["booking_id"]) for row in rows])
+                # Whoever writes a letter to a buyer locks the booking, so none comes after this.
+                for address in {row["email"] for row in rows} - {None}:
+                    await mail.forget_letters_to(tx, secrets, address)
         erased += len(rows)
         if len(rows) < ERASED_AT_ONCE:
             break
     async with db.transaction() as tx:
         await tickets.forget(tx, show_id, email=email)
+        await mail.forget_letters_to(tx, secrets, email)
     # Asked of the table and not of this run, which may be the second: the first died before it came here.
     if await db.value(sql.has_counts, show_id, digests):
         async with db.transaction() as tx:

@@ -59,16 +59,17 @@ select *, statement_timestamp() as read_at from queued_claims
  where show_id = any ($1::uuid[]) and reason is null and lower(request #>> '{customer,email}') = $2 limit $3;
 
 -- name: erase_bookings
--- Takes a person off up to $5 bookings of a show. Left alone are those that are needed: live ones of a show to come.
--- Locks the bookings one after the other, and waits for nothing else meanwhile.
+-- Takes a person off up to $5 bookings of a show, and says which addresses went. Left alone are those that are needed: live
+-- ones of a show to come. Locks the bookings one after the other, and waits for nothing else meanwhile.
+with known as materialized (
+  select x.booking_id, x.email from bookings x join shows s using (show_id)
+   where x.show_id = $1 and (x.buyer = any ($2::bytea[]) or lower(x.email) = $3 or x.customer_id = $4)
+     and not ((s.start_time > now() and s.status <> 'cancelled' or s.status = 'postponed')
+              and (x.status = 'CONFIRMED' or x.status = 'PENDING' and x.expires_at > now()))
+   order by x.booking_id limit $5 for update of x)
 update bookings b set email = null, name = null, buyer = null, customer_id = null
- where b.show_id = $1 and b.booking_id = any (array(
-   select x.booking_id from bookings x join shows s using (show_id)
-    where x.show_id = $1 and (x.buyer = any ($2::bytea[]) or lower(x.email) = $3 or x.customer_id = $4)
-      and not ((s.start_time > now() and s.status <> 'cancelled' or s.status = 'postponed')
-               and (x.status = 'CONFIRMED' or x.status = 'PENDING' and x.expires_at > now()))
-    order by x.booking_id limit $5 for update of x))
-returning b.booking_id;
+  from known k where b.show_id = $1 and b.booking_id = k.booking_id
+returning b.booking_id, k.email;
 
 -- name: erase_queued
 -- Takes a person off claims of a show that wait; they keep their turn.

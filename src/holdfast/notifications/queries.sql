@@ -19,6 +19,11 @@ select $1, n.booking_id, $3, n.edition, $5 from unnest($2::uuid[], $4::text[]) n
 on conflict do nothing
 returning booking_id, edition
 
+-- name: bookings_with_address
+-- Which of these bookings still carry an address. Locks them against whoever takes it off, until the letter is written.
+select booking_id from bookings where show_id = $1 and booking_id = any ($2::uuid[]) and email is not null
+ order by booking_id for share
+
 -- name: notices_forgotten
 -- Forgets up to $2 notices that are older than $1 days, long after any fact can come again. Locks them.
 delete from notices where (show_id, booking_id, kind, edition) in (

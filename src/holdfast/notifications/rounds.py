@@ -135,7 +135,8 @@ def _is_true(at: Round, show: Show) -> bool:
             return show.status == "cancelled"
         case "show_postponed":
             return show.status == "postponed"
-    return show.status not in ("cancelled", "postponed") and show.start_time == at.start_time
+    is_to_come = show.status not in ("cancelled", "postponed") and show.start_time > clock.now()
+    return is_to_come and show.start_time == at.start_time
 
 
 async def _to_buyers(teller: Teller, db: Database, show: Show, at: Round) -> tuple[list[Post], Round | None]:

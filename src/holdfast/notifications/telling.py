@@ -48,6 +48,7 @@ class Post:
     text: str
     html: str
     enclosures: Sequence[Enclosure]
+    is_buyers: bool
 
 
 Compose = Callable[[Told], Letter | None]
@@ -76,7 +77,8 @@ class Teller:
         letter = letters.confirmation(told)
         ready = self.ready(told, letter, "", (PAPER, DAY))
         async with db.transaction() as tx:
-            await self._post(tx, ready)
+            for each in await self._known(tx, ids[0], [ready]):
+                await self._post(tx, each)
             await finish(tx, job)
 
     async def cancelled(self, job: Job, db: Database) -> None:
@@ -161,8 +163,12 @@ class Teller:
         self, job: Job, db: Database, organizer_id: OrganizerId, kind: str, show_id: ShowId,
         ready: Sequence[Post], *, then: Callable[[Transaction], Awaitable[object]] | None = None,
     ) -> None:  # fmt: skip
-        """Posts those of the letters that were not written before, does `then`, and ends the job: all or nothing."""
+        """Posts those of the letters that were not written before, does `then`, and ends the job: all or nothing.
+
+        Who was erased since their booking was read gets none.
+        """
         async with db.transaction() as tx:
+            ready = await self._known(tx, show_id, ready)
             if ready:
                 ids, editions = [each.booking_id for each in ready], [each.edition for each in ready]
                 rows = await tx.rows(sql.noticed, show_id, ids, kind, editions, organizer_id)
@@ -173,6 +179,11 @@ class Teller:
             if then is not None:
                 await then(tx)
             await finish(tx, job)
+
+    async def _known(self, tx: Transaction, show_id: ShowId, ready: Sequence[Post]) -> list[Post]:
+        rows = await tx.rows(sql.bookings_with_address, show_id, [each.booking_id for each in ready])
+        known = {row["booking_id"] for row in rows}
+        return [each for each in ready if each.booking_id in known or not each.is_buyers]
 
     async def told(
         self, db: Database, show_id: ShowId, booking_id: BookingId, *, somebody: bool = False
@@ -226,7 +237,9 @@ class Teller:
         address = to or told.booking.email
         assert address is not None, "somebody is written to"
         enclosures = [Enclosure(kind, about) for kind in enclosed]
-        return Post(told.booking.booking_id, edition, address, letter, text, html, enclosures)
+        return Post(
+            told.booking.booking_id, edition, address, letter, text, html, enclosures, is_buyers=to is None
+        )
 
     async def _post(self, tx: Transaction, ready: Post) -> None:
         try:
