@@ -135,6 +135,8 @@ async def edit_list(
     version: int | None,
 ) -> AdmissionList:
     """Sets all of a list. Raises ListNotFound, DoorNameTaken, and PreconditionFailed when `version` has gone."""
+    if list_id not in {each.list_id for each in await lists_of(tx, show_id)}:
+        raise ListNotFound
     await _refuse_taken(tx, show_id, list_id, admits.name)
     if list_id == show_id:
         # It gets its row now, so that there is one to edit.
@@ -147,8 +149,6 @@ async def edit_list(
     except UniqueViolation:
         raise DoorNameTaken from None
     if now is None:
-        if list_id not in {each.list_id for each in await lists_of(tx, show_id)}:
-            raise ListNotFound
         raise PreconditionFailed
     return AdmissionList(list_id, admits, now)
 
