@@ -26,7 +26,7 @@ from tests.platform.test_broker import Readers
 from tests.platform.test_mail import Server, reaching, serving
 from tests.rabbit import Rabbit
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
 
 FAULTS = ("slow", "silent", "down", "wrong")
 BUYERS = 10

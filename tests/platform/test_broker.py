@@ -309,6 +309,7 @@ async def test_more_facts_than_a_page_of_many_shows_by_several_processes(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_rabbitmq_dies_in_mid_sale_and_nothing_is_missing_or_out_of_order(
     db: Database, at_rabbit: Settings, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
