@@ -545,8 +545,9 @@ async def test_unknown_kinds_are_left_alone_and_named_once(
 
     for _ in range(3):
         await added(db, "of.tomorrow")
+    await added(db, "of.another.worker")
     with structlog.testing.capture_logs() as lines:
-        async with working(db, settings, {"work": work}) as worker:
+        async with working(db, settings, {"work": work}, elsewhere=["of.another.worker"]) as worker:
             await until(lambda: worker._unknown)
             await added(db)
             await until(lambda: ran)
