@@ -469,6 +469,35 @@ async def test_money_for_a_booking_that_was_let_go_goes_back_alone(desk: Desk, e
     assert (await desk.booking(claimed)).status == "FAILED"
 
 
+async def test_other_money_than_was_asked_for_goes_back_as_it_came(desk: Desk, engine: Engine) -> None:
+    show = await a_show(engine)
+    held = (
+        await booking.claim(engine.office, show, booking.ClaimRequest(seats=["A-1"]), booking.Asker(show.bytes))
+    ).booking  # fmt: skip
+    paid = await pay(engine.db, held, 1250)
+    assert paid.state == "MISMATCHED"
+    wanted = await desk.want(held, all=True)
+    assert (wanted.amount, wanted.numbers) == (1250, None)
+    assert (await desk.run(wanted)).state == "SETTLED"
+    assert (await desk.booking(held)).status == "PENDING", "who holds it may pay what it costs"
+
+
+async def test_notes_are_forgotten_with_the_people(desk: Desk, engine: Engine, pair: Booking) -> None:
+    other = await sold(engine, pair.show_id, seats=["B-1"])
+    for bought in (pair, other):
+        await desk.want(bought, amount=5, note="For Ada Example")
+
+    async def notes() -> list[str | None]:
+        return [row["note"] for row in await engine.db.rows("select note from refunds order by refund_id")]
+
+    async with engine.db.transaction() as tx:
+        assert await payments.forget_notes(tx, pair.show_id, bookings=[pair.booking_id]) == 1
+    assert await notes() == [None, "For Ada Example"]
+    async with engine.db.transaction() as tx:
+        assert await payments.forget_notes(tx, pair.show_id) == 1
+    assert await notes() == [None, None]
+
+
 async def test_the_second_payment_goes_back_and_the_tickets_stay(
     desk: Desk, engine: Engine, pair: Booking
 ) -> None:

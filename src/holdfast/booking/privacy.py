@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from holdfast import tickets
+from holdfast import payments, tickets
 from holdfast.accounts import Account
 from holdfast.booking.customers import bookings_of_customer
 from holdfast.booking.lifecycle import Booking, booking_from
@@ -158,6 +158,7 @@ async def _erase_in_show(
             if rows:
                 # The names that a buyer put on tickets are of the same people or of their friends.
                 await tickets.forget(tx, show_id, bookings=[row["booking_id"] for row in rows])
+                await payments.forget_notes(tx, show_id, bookings=[row["booking_id"] for row in rows])
                 # Answers kept for retries name whoever they were given to.
                 await once.forget(tx, [str(row["booking_id"]) for row in rows])
                 # Whoever writes a letter to a buyer locks the booking, so none comes after this.
@@ -198,5 +199,6 @@ async def _forget_show(db: Database, show_id: ShowId) -> None:
         await tx.row(heads.lock_head, show_id)
         await tx.execute(sql.forget_buyers, show_id)
         await tickets.forget(tx, show_id)
+        await payments.forget_notes(tx, show_id)
         await tx.execute(sql.show_forgotten, show_id)
     log.info("buyers forgotten", show_id=str(show_id))

@@ -265,6 +265,13 @@ async def retry_refund(tx: Transaction, failed: Refund, by: PersonId | None) -> 
     )  # fmt: skip
 
 
+async def forget_notes(
+    tx: Transaction, show_id: ShowId, *, bookings: Sequence[BookingId] | None = None
+) -> int:
+    """Takes the notes, which may name somebody, off refunds of a show: those of some bookings, or all. How many."""
+    return await tx.execute(sql.forget_notes, show_id, None if bookings is None else list(bookings))
+
+
 async def measure_refunds(db: Database) -> None:
     """Sets the gauges of refunds; each count stops at COUNTED_MAX. Raises Busy."""
     rows: Mapping[str, Record] = {row["state"]: row for row in await db.rows(sql.refund_gauges, COUNTED_MAX)}

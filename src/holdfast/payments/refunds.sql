@@ -79,3 +79,7 @@ select state, count(*) as refunds, max(extract(epoch from clock_timestamp() - up
 union all
 select 'FAILED', count(*), max(extract(epoch from clock_timestamp() - updated_at))::float8
   from (select updated_at from refunds where state = 'FAILED' and retried_as is null limit $1) f;
+
+-- name: forget_notes
+-- Takes what people wrote off refunds of a show: of the bookings $2, or (null) of all.
+update refunds set note = null where show_id = $1 and ($2::uuid[] is null or booking_id = any ($2)) and note is not null;
