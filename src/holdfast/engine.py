@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from holdfast import accounts, booking, notifications, payments, webhooks
+from holdfast import accounts, analytics, booking, notifications, payments, webhooks
 from holdfast.accounts import Access, Keys, Oidc, Reception, Sessions, opened_oidc
 from holdfast.booking import Cashier, Office
 from holdfast.live import Hub
@@ -21,6 +21,7 @@ from holdfast.platform.challenge import Challenger, open_challenger
 from holdfast.platform.db import APP, Database, open_database
 from holdfast.platform.ids import BookingId, ShowId
 from holdfast.platform.jobs import Job, Worker
+from holdfast.platform.languages import language
 from holdfast.platform.limits import Limits
 from holdfast.platform.mail import Mailer
 from holdfast.platform.outbox import Followers, Relay
@@ -123,6 +124,11 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         oidc = await stack.enter_async_context(opened_oidc(settings, secrets))
         cache = Cache(broadcast)
         office = await stack.enter_async_context(Office(db, broadcast, cache, settings, secrets))
+        ends = analytics.Ends(office)
+        stack.push_async_callback(ends.close)
+        keeping = Periodic("count ends", analytics.ENDS_SECONDS, ends.keep)
+        keeping.start()
+        stack.push_async_callback(keeping.stop)
         codes = Codes(secrets)
         printer = Printer(settings.fonts)
         stack.callback(printer.close)
@@ -147,12 +153,15 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     """
     followers = Followers()
     teller = notifications.follow(followers, engine.office, engine)
+    analytics.follow(followers)
     sending = webhooks.Sending(engine.db, engine.settings, engine.secrets, engine.broadcast)
     sending.follow(followers)
     publisher = broker.Broker(engine.settings) if engine.settings.broker_url else None
     handlers: Mapping[str, jobs.Handler] = {
         booking.END_BOOKINGS: _end_bookings(engine),
-        booking.FIND: booking.Finder(engine.secrets, engine, engine.settings.address).send_links,
+        booking.FIND: booking.Finder(
+            engine.secrets, engine, engine.settings.address, language(engine.settings.language)
+        ).send_links,
         booking.ERASE: partial(booking.erase, engine.secrets),
         booking.RESEND: teller.sent_again,
         booking.TEXT: notifications.Texter(teller, notifications.gateway_of(engine.settings)).send,

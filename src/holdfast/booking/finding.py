@@ -11,12 +11,14 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from holdfast import catalog, tickets
-from holdfast.booking.delivery import link_to, starts_in_words
+from holdfast.booking.delivery import link_to
 from holdfast.booking.mailbox import buyer_digests
+from holdfast.catalog import Show
 from holdfast.platform import clock, jobs, mail
 from holdfast.platform.db import Database, Transaction, load_queries
 from holdfast.platform.ids import BookingId, ShowId, new_id
 from holdfast.platform.jobs import Job
+from holdfast.platform.languages import Language
 from holdfast.platform.secret import Secrets
 from holdfast.tickets import Coded
 
@@ -25,24 +27,6 @@ FIND = "booking.find"
 TOLD_MAX = 50
 # Who comes late to a show still looks for the tickets.
 LATE = timedelta(days=1)
-
-LETTER = """Hello,
-
-this is what you have for shows to come:
-
-{found}
-Whoever has such a link has the tickets. If you did not ask for this letter, you need do nothing.
-"""
-BOOKED = """{show}
-{starts}
-Booking {reference}: {link}
-
-"""
-GIVEN = """{show}
-{starts}
-A ticket that you were given: {link}
-
-"""
 
 sql = load_queries(__file__)
 
@@ -68,11 +52,12 @@ async def ask_for_links(tx: Transaction, secrets: Secrets, email: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Finder:
-    """Handles jobs `booking.find`. `address` is where the installation is found."""
+    """Handles jobs `booking.find`. `address` is where the installation is found, and `said` the language that it speaks."""
 
     secrets: Secrets
     rights: Rights
     address: str
+    said: Language
 
     async def send_links(self, job: Job, db: Database) -> None:
         """Posts the letter in the transaction that ends the job, so that there is one."""
@@ -81,8 +66,18 @@ class Finder:
         found = await self._booked(db, email, since) + await self._given(db, email, since)
         async with db.transaction() as tx:
             if found:
-                text = LETTER.format(found="".join(found))
-                await mail.post(tx, self.secrets, to=email, subject="Your tickets", text=text)
+                text = "\n\n".join(
+                    [
+                        self.said.text("Hello,"),
+                        self.said.text("This is what you have for shows to come."),
+                        *found,
+                        self.said.text(
+                            "Whoever has such a link has the tickets. If you did not ask for this letter, you need do nothing."
+                        ),
+                    ]
+                )
+                subject = self.said.text("Your tickets")
+                await mail.post(tx, self.secrets, to=email, subject=subject, text=f"{text}\n")
             await jobs.finish(tx, job)
 
     async def _booked(self, db: Database, email: str, since: datetime) -> list[str]:
@@ -92,8 +87,8 @@ class Finder:
             assert show is not None, "shows are not deleted"
             secret = self.rights.booking_secret(show.show_id, row["booking_id"])
             link = link_to(self.address, show.show_id, row["booking_id"], secret)
-            starts, reference = starts_in_words(show), row["reference"]
-            found.append(BOOKED.format(show=show.name, starts=starts, reference=reference, link=link))
+            which = self.said.text("Booking {reference}: {link}", reference=row["reference"], link=link)
+            found.append(self._entry(show, which))
         return found
 
     async def _given(self, db: Database, email: str, since: datetime) -> list[str]:
@@ -106,5 +101,8 @@ class Finder:
                 Coded(given.show_id, given.booking_id, given.number, given.serial)
             )
             link = link_to(self.address, given.show_id, given.booking_id, secret, ticket=given.number)
-            found.append(GIVEN.format(show=show.name, starts=starts_in_words(show), link=link))
+            found.append(self._entry(show, self.said.text("A ticket that you were given: {link}", link=link)))
         return found
+
+    def _entry(self, show: Show, which: str) -> str:
+        return f"{show.name}\n{self.said.moment(show.start_time, show.timezone)}\n{which}"

@@ -30,17 +30,6 @@ from holdfast.tickets import Codes, NotTransferable, Sale, Ticket, TicketNotFoun
 PRIVATE = ((b"cache-control", b"private, no-store"),)
 PDF, PNG, SVG, ICS = "application/pdf", "image/png", "image/svg+xml", "text/calendar"
 
-LETTER = """Hello {name},
-
-you were given a ticket for {show}, {starts}.
-
-Open this link to see it, to print it, or to give it to somebody else:
-
-{link}
-
-Whoever has the link has the ticket.
-"""
-
 routes = Routes(
     "tickets",
     missing={"show_id": ShowNotFound, "booking_id": BookingNotFound, "number": TicketNotFound},
@@ -249,8 +238,6 @@ async def transfer_ticket(call: Call[TransferSpec]) -> Answer:
         async with call.db.transaction() as tx:
             given = await tickets.transfer(tx, seen.sale, seen.ticket, name, email)
             await _note(call, tx, "ticket.transferred", seen.ticket, given, seen.sale)
-            if email is not None:
-                await _tell(call, tx, seen, given, email)
     answer = _json(call, replace(seen, ticket=given))
     if email is None:
         answer.secret = call.state.ticket_secret(given.coded)
@@ -393,15 +380,6 @@ def _refuse_by_show(seen: _Seen, *, staff: bool) -> None:
         raise NotTransferable(reason="show_began")
 
 
-async def _tell(call: Call[Any], tx: Transaction, seen: _Seen, given: Ticket, email: str) -> None:
-    engine, show = call.state, seen.view.show
-    path = f"/shows/{show.show_id}/bookings/{given.booking_id}/tickets/{given.number}"
-    # Behind #, so that no server on the way writes it into its log.
-    link = f"{engine.settings.address}{path}#secret={engine.ticket_secret(given.coded)}"
-    text = LETTER.format(name=given.holder, show=show.name, starts=booking.starts_in_words(show), link=link)
-    await mail.post(tx, engine.secrets, to=email, subject=f"Your ticket for {show.name}", text=text)
-
-
 async def _note(
     call: Call[Any], tx: Transaction, action: str, before: Ticket, after: Ticket, sale: Sale
 ) -> None:
@@ -430,9 +408,7 @@ def _json(call: Call[Any], seen: _Seen) -> TicketJson:
 
 def ticket_keys(codes: Codes) -> list[TicketKeyJson]:
     """What codes verify by; the first one signs now."""
-    return [
-        TicketKeyJson(kid, "OKP", "Ed25519", "sig", _x(raw)) for kid, raw in codes.public_keys().items()
-    ]
+    return [TicketKeyJson(kid, "OKP", "Ed25519", "sig", _x(raw)) for kid, raw in codes.public_keys().items()]
 
 
 def _x(raw: bytes) -> str:

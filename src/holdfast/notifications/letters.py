@@ -322,6 +322,26 @@ def ticket_given(told: Told, number: int) -> Letter:
     )
 
 
+def ticket_yours(told: Told) -> Letter:
+    """For whoever was given a ticket: the right to it."""
+    said = told.language
+    return Letter(
+        subject=said.text("Your ticket for {show}", show=told.show.name),
+        title=said.text("You were given a ticket for {show}", show=told.show.name),
+        paragraphs=[
+            _greeting(told),
+            said.text(
+                "The ticket is enclosed as a PDF. By the link you see it, print it, or give it to somebody else."
+            ),
+        ],
+        details=_details(told),
+        places=_places(told),
+        button=(said.text("See your ticket"), told.link),
+        notes=[said.text("Whoever has this link or the PDF has the tickets, so keep them to yourself.")],
+        **_frame(told),
+    )
+
+
 def ticket_void(told: Told, number: int) -> Letter:
     """For whoever was given a ticket that admits nobody any more."""
     said = told.language

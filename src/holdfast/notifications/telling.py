@@ -109,14 +109,21 @@ class Teller:
         await self._tell(job, db, fact, said, kind, composers[fact.kind], edition=str(said.refund_id))
 
     async def given(self, job: Job, db: Database) -> None:
-        """The buyer hears of the first time that a ticket changes hands: what comes after is others' affair."""
+        """Whoever has the ticket now gets the right to it; the buyer hears of the first time that it changes hands."""
         fact, said = _fact(job)
-        if said.serial == 1:
-            edition = f"{said.number}:{said.serial}"
-            await self._tell(
-                job, db, fact, said, "ticket_given", lambda told: letters.ticket_given(told, said.number),
-                edition=edition,
-            )  # fmt: skip
+        told = await self.told(db, ShowId(fact.show_id), said.booking_id, somebody=True)
+        if told is None or told.booking.status != "CONFIRMED":
+            return
+        edition, ready = f"{said.number}:{said.serial}", []
+        ticket = await tickets.ticket(db, booking.sale_of(told.booking), said.number)
+        # Who had it in between has no right to it any more.
+        if ticket.serial == said.serial and ticket.email is not None:
+            theirs = letters.for_holder(told, ticket, self.link_of(ticket))
+            letter = letters.ticket_yours(theirs)
+            ready.append(self.ready(theirs, letter, edition, (PAPER,), to=ticket.email, ticket=ticket))
+        if said.serial == 1 and told.booking.email is not None:
+            ready.append(self.ready(told, letters.ticket_given(told, said.number), f"{edition}:buyer"))
+        await self.post_once(job, db, said.organizer_id, "ticket_given", told.booking.show_id, ready)
 
     async def voided(self, job: Job, db: Database) -> None:
         """Whoever was given one of these tickets hears that it is over; the buyer does by the letter on the money."""
