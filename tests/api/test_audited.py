@@ -146,7 +146,7 @@ async def _bookings(walk: Walk) -> None:
 
 async def _refunds(walk: Walk) -> None:
     ask, booking = walk.ask, "/v1/shows/{show_id}/bookings/{booking_id}"
-    tier = {"name": "Adult", "area": "Seats", "amount": 1000}
+    tier = {"name": "Adult", "area": "Main", "amount": 1000}
     show = (await ask("POST /v1/shows", "show.created", {**SHOW, "tiers": [tier]}))["id"]
     made = (await ask("POST /v1/shows/{show_id}/bookings", None, {"seats": ["1"]}, show_id=show))["id"]
     of = {"show_id": show, "booking_id": made}

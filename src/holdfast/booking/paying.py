@@ -374,6 +374,8 @@ class Cashier:
 
     async def _tell_expired(self, tx: Transaction, payment: Payment) -> None:
         """Announces booking.expired when a hold ended that somebody had begun to pay for; the last attempt's job does so."""
+        # Whoever calls the booking off locks its payments first, too.
+        await payments.lock_payment(tx, payment.show_id, payment.payment_id)
         attempts = await payments.payments_of(tx, payment.show_id, payment.booking_id)
         if attempts[-1].payment_id != payment.payment_id or any(each.charge for each in attempts):
             return
