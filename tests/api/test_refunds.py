@@ -239,3 +239,48 @@ async def test_pages_follow_one_another(owner: httpx.AsyncClient, paid: dict[str
     assert [each["id"] for each in first["refunds"] + second["refunds"]] == made
     assert second["next"] is None
     assert first["under_way"]["amount"] == second["under_way"]["amount"] == 6
+
+
+@pytest.mark.slow
+async def test_the_sandbox_refunds_as_its_amounts_say(
+    open_another: Any, owner: httpx.AsyncClient, engine: Engine, a_show: Any, database_url: str
+) -> None:
+    """The built-in provider, with the very jobs of a worker: one refund settles, one later, one fails, one is refused."""
+    show = await a_show(**PRICED)
+    made = (
+        await owner.post(f"/v1/shows/{show['id']}/bookings", json={"quantity": 10, "area": "Floor"})
+    ).json()
+    ids = ShowId(UUID(made["show_id"])), BookingId(UUID(made["id"]))
+    paid = await pay(engine.db, await booking.booking_by_id(engine.db, *ids))
+    async with engine.db.transaction() as tx:
+        await booking.confirm(tx, *ids, settled=True)
+    await engine.db.execute("update payments set provider = 'sandbox'")
+    await engine.db.execute(
+        """insert into sandbox_payments (ref, payment_id, show_id, booking_id, reference, amount, currency, description,
+                                         return_url, state)
+           values ($1, $2, $3, $4, 'R', $5, 'EUR', 'Hamlet', 'https://holdfast.test/', 'succeeded')""",
+        paid.ref, paid.payment_id, paid.show_id, paid.booking_id, paid.amount,
+    )  # fmt: skip
+    await engine.db.execute("update sandbox_payments set webhooks = 'never'")
+    expected = {570: "SETTLED", 571: "SETTLED", 572: "FAILED", 573: "FAILED"}
+    for amount in expected:
+        answer = await owner.post(path_of(made, "/refunds"), json={"amount": amount})
+        assert answer.status_code == 201, answer.text
+
+    async def states_of() -> dict[int, str]:
+        shown = (await owner.get(path_of(made, "/refunds"))).json()["refunds"]
+        return {each["amount"]["amount"]: each["state"] for each in shown}
+
+    async def is_over() -> bool:
+        return await states_of() == expected
+
+    async with open_another(payments="sandbox", payments_test="on") as working:
+        stopping = asyncio.Event()
+        running = asyncio.create_task(work(working, stopping))
+        try:
+            await eventually(is_over, tries=2000)
+        finally:
+            stopping.set()
+            await running
+    assert await engine.db.value("select refunded from payments") == 570 + 571
+    assert [each for each in await violations(database_url) if "announce" not in each] == []
