@@ -12,7 +12,7 @@ import pytest
 from holdfast import booking, catalog
 from holdfast.booking import Asker, ClaimRequest, CodeRefused, CodeSpec
 from holdfast.engine import Engine
-from holdfast.platform.ids import ShowId
+from holdfast.platform.ids import ShowId, new_id
 from tests.races import checker
 from tests.races.checker import Promise
 from tests.races.crowd import Refused, domain_door, held_head, open_show, together
@@ -183,3 +183,33 @@ async def test_uses_come_and_go_in_a_crowd(engines: list[Engine], database_url: 
     assert sum(await together(one(number) for number in range(20))) >= 3
     assert await used(engines[0], show) == 0
     assert await checker.violations(database_url) == []
+
+
+async def test_money_that_comes_late_takes_its_use_again_if_there_is_one(
+    engine: Engine, database_url: str
+) -> None:
+    show = await a_show(engine, uses_max=1)
+    late = (await booking.claim(engine.office, show, WISH, Asker())).booking
+    await engine.db.execute("update bookings set expires_at = clock_timestamp() - interval '1 second'")
+    rival = (await booking.claim(engine.office, show, WISH, Asker())).booking
+
+    assert rival.code_id is not None
+
+    async def taken_again() -> str:
+        row = await engine.db.row(
+            "select outcome from take_again($1, $2, false, null, $3)", show, late.booking_id, new_id()
+        )
+        assert row is not None
+        outcome: str = row["outcome"]
+        return outcome
+
+    assert await taken_again() == "code_used_up"
+    assert await checker.violations(database_url) == []
+    async with engine.db.transaction() as tx:
+        await booking.withdraw_code(tx, show, rival.code_id)
+        await booking.cancel(tx, engine.office, show, rival.booking_id, "by_buyer", sold_too=False)
+    # It was promised that price: that the code was withdrawn since takes nothing from it.
+    assert await taken_again() == "confirmed"
+    assert await used(engine, show) == 1
+    # What the checker says of a sale behind its deadline is no matter of codes.
+    assert [line for line in await checker.violations(database_url) if "code" in line] == []
