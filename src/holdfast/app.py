@@ -21,6 +21,7 @@ from holdfast.accounts import (
 )
 from holdfast.accounts import customers_routes as account_customers_routes
 from holdfast.accounts import routes as account_routes
+from holdfast.analytics import routes as analytics_routes
 from holdfast.booking import (
     challenge_routes,
     customers_routes,
@@ -87,6 +88,7 @@ ROUTES = [
     people_routes.routes,
     key_routes.routes,
     organizer_routes.routes,
+    analytics_routes.routes,
     webhook_routes.routes,
     feed_routes.routes,
     operator_routes,

@@ -48,6 +48,7 @@ Permission = Literal[
     "webhooks.read",
     "webhooks.write",
     "facts.read",
+    "analytics.read",
 ]
 Holder = Role | Literal["admin"]
 
@@ -99,6 +100,7 @@ PERMISSIONS: dict[Permission, frozenset[Holder]] = {
     "webhooks.write": _RUNS_THE_SHOWS,
     # Ids and amounts of every sale.
     "facts.read": _RUNS_THE_SHOWS | {"viewer"},
+    "analytics.read": _RUNS_THE_SHOWS | {"viewer"},
 }
 
 # What no organizer's role gives.

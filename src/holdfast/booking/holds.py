@@ -155,6 +155,7 @@ async def claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: A
         claimed = await _claim(office, show_id, request, asker)
     except Refusal as refusal:
         _counted(refusal.code).inc()
+        office.ends.add(show_id, refusal.code)
         log.info(
             "booking failed", show_id=show_id, reason=refusal.code, conflict_seats=refusal.members.get("seats"),
             latency_ms=round((time.perf_counter() - started) * 1000, 1),

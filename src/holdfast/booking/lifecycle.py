@@ -244,6 +244,9 @@ async def cancel(
         change = Change(row["at_revision"], (), row["freed"], row["left_over"])
         tx.after_commit(partial(office.views.changed, show_id, change))
         tx.after_commit(telemetry.BOOKINGS_ENDED.labels(booking.reason).inc)
+        if booking.status == "FAILED":
+            # No fact tells of a hold that was let go.
+            tx.after_commit(partial(office.ends.add, show_id, str(booking.reason)))
         # Where somebody is paying for it just now, the provider is told to take no money any more.
         await payments.hurry(tx, show_id, booking_id)
         tx.after_commit(partial(broadcast.hint, outbox.TOPIC))

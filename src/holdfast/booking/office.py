@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Self
 
 from holdfast.booking.claiming import Claimer, Strategy
+from holdfast.booking.ends import Ends
 from holdfast.booking.optimistic import Optimistic
 from holdfast.booking.row_lock import RowLock
 from holdfast.booking.view import LOOKS, Views
@@ -40,6 +41,7 @@ class Office:
         self.cache = cache
         self.settings = settings
         self.secrets = secrets
+        self.ends = Ends()
         self.views = Views(db, broadcast, settings)
         self.claimer = STRATEGIES[settings.strategy](db, self.views, settings)
         self._freshener = Periodic(

@@ -39,6 +39,7 @@ async def _sweep_some(office: Office, show_id: ShowId) -> int:
     row = await office.db.row(sql.sweep_show, show_id, office.settings.sweep_max, new_id())
     assert row is not None
     if row["failed"]:
+        office.ends.add(show_id, "expired", len(row["failed"]))
         office.views.changed(show_id, Change(row["at_revision"], (), row["freed"], row["left_over"]))
     return len(row["failed"])
 

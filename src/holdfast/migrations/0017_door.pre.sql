@@ -61,8 +61,8 @@ create table scans (
   check (accepted or conflict is null and undone_at is null)
 );
 create index scans_ticket on scans (show_id, booking_id, number) where booking_id is not null;
-create index scans_received on scans (show_id, received_at, scan_id);
-create index scans_conflicts on scans (show_id, received_at, scan_id)
+create index scans_received on scans (show_id, received_at);
+create index scans_conflicts on scans (show_id, received_at)
  where conflict is not null and acknowledged_at is null and undone_at is null;
 
 -- Who is in: one row for each ticket that was ever let in, and the last word on whether it is let in again. `entered_*` is
@@ -84,9 +84,9 @@ create table admissions (
 ) with (fillfactor = 85);
 
 -- What a device that was away asks for: whatever changed since.
-create index admissions_changed on admissions (show_id, changed_at, booking_id);
-create index tickets_changed on tickets (show_id, changed_at, booking_id);
-create index bookings_decided on bookings (show_id, greatest(confirmed_at, ended_at), booking_id)
+create index admissions_changed on admissions (show_id, changed_at);
+create index tickets_changed on tickets (show_id, changed_at);
+create index bookings_decided on bookings (show_id, greatest(confirmed_at, ended_at))
  where confirmed_at is not null;
 
 do $$

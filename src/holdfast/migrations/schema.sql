@@ -18,6 +18,44 @@ CREATE TABLE public.admissions (
 )
 WITH (fillfactor='85');
 
+CREATE TABLE public.analytics_outcomes (
+    show_id uuid NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    outcome text NOT NULL,
+    organizer_id uuid NOT NULL,
+    times bigint NOT NULL,
+    CONSTRAINT analytics_outcomes_outcome_check CHECK ((outcome ~ '^[a-z_]{1,60}$'::text)),
+    CONSTRAINT analytics_outcomes_times_check CHECK ((times > 0))
+);
+
+CREATE TABLE public.analytics_sales (
+    show_id uuid NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    organizer_id uuid NOT NULL,
+    currency text NOT NULL,
+    bookings integer DEFAULT 0 NOT NULL,
+    places bigint DEFAULT 0 NOT NULL,
+    amount bigint DEFAULT 0 NOT NULL,
+    cancelled_bookings integer DEFAULT 0 NOT NULL,
+    cancelled_places bigint DEFAULT 0 NOT NULL,
+    cancelled_amount bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT analytics_sales_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT analytics_sales_bookings_check CHECK ((bookings >= 0)),
+    CONSTRAINT analytics_sales_cancelled_amount_check CHECK ((cancelled_amount >= 0)),
+    CONSTRAINT analytics_sales_cancelled_bookings_check CHECK ((cancelled_bookings >= 0)),
+    CONSTRAINT analytics_sales_cancelled_places_check CHECK ((cancelled_places >= 0)),
+    CONSTRAINT analytics_sales_places_check CHECK ((places >= 0))
+);
+
+CREATE TABLE public.analytics_sizes (
+    show_id uuid NOT NULL,
+    places integer NOT NULL,
+    organizer_id uuid NOT NULL,
+    bookings integer NOT NULL,
+    CONSTRAINT analytics_sizes_bookings_check CHECK ((bookings > 0)),
+    CONSTRAINT analytics_sizes_places_check CHECK ((places > 0))
+);
+
 CREATE TABLE public.answers (
     caller text NOT NULL,
     key text NOT NULL,
@@ -832,6 +870,15 @@ CREATE TABLE public.webhooks (
 ALTER TABLE ONLY public.admissions
     ADD CONSTRAINT admissions_pkey PRIMARY KEY (show_id, booking_id, number);
 
+ALTER TABLE ONLY public.analytics_outcomes
+    ADD CONSTRAINT analytics_outcomes_pkey PRIMARY KEY (show_id, minute, outcome);
+
+ALTER TABLE ONLY public.analytics_sales
+    ADD CONSTRAINT analytics_sales_pkey PRIMARY KEY (show_id, minute);
+
+ALTER TABLE ONLY public.analytics_sizes
+    ADD CONSTRAINT analytics_sizes_pkey PRIMARY KEY (show_id, places);
+
 ALTER TABLE ONLY public.answers
     ADD CONSTRAINT answers_pkey PRIMARY KEY (caller, key);
 
@@ -1048,7 +1095,9 @@ ALTER TABLE ONLY public.webhook_secrets
 ALTER TABLE ONLY public.webhooks
     ADD CONSTRAINT webhooks_pkey PRIMARY KEY (webhook_id);
 
-CREATE INDEX admissions_changed ON public.admissions USING btree (show_id, changed_at, booking_id);
+CREATE INDEX admissions_changed ON public.admissions USING btree (show_id, changed_at);
+
+CREATE INDEX analytics_sales_organizer ON public.analytics_sales USING btree (organizer_id, minute);
 
 CREATE INDEX answers_created_at ON public.answers USING btree (created_at);
 
@@ -1064,7 +1113,7 @@ CREATE INDEX bookings_buyer ON public.bookings USING btree (show_id, buyer) WHER
 
 CREATE INDEX bookings_customer ON public.bookings USING btree (show_id, customer_id) WHERE (customer_id IS NOT NULL);
 
-CREATE INDEX bookings_decided ON public.bookings USING btree (show_id, GREATEST(confirmed_at, ended_at), booking_id) WHERE (confirmed_at IS NOT NULL);
+CREATE INDEX bookings_decided ON public.bookings USING btree (show_id, GREATEST(confirmed_at, ended_at)) WHERE (confirmed_at IS NOT NULL);
 
 CREATE INDEX bookings_pending ON public.bookings USING btree (show_id, expires_at) WHERE (status = 'PENDING'::text);
 
@@ -1138,9 +1187,9 @@ CREATE UNIQUE INDEX sandbox_refunds_live ON public.sandbox_refunds USING btree (
 
 CREATE INDEX sandbox_refunds_payment ON public.sandbox_refunds USING btree (payment_ref);
 
-CREATE INDEX scans_conflicts ON public.scans USING btree (show_id, received_at, scan_id) WHERE ((conflict IS NOT NULL) AND (acknowledged_at IS NULL) AND (undone_at IS NULL));
+CREATE INDEX scans_conflicts ON public.scans USING btree (show_id, received_at) WHERE ((conflict IS NOT NULL) AND (acknowledged_at IS NULL) AND (undone_at IS NULL));
 
-CREATE INDEX scans_received ON public.scans USING btree (show_id, received_at, scan_id);
+CREATE INDEX scans_received ON public.scans USING btree (show_id, received_at);
 
 CREATE INDEX scans_ticket ON public.scans USING btree (show_id, booking_id, number) WHERE (booking_id IS NOT NULL);
 
@@ -1156,7 +1205,7 @@ CREATE INDEX shows_organizer ON public.shows USING btree (organizer_id, start_ti
 
 CREATE INDEX shows_start_time ON public.shows USING btree (start_time, show_id);
 
-CREATE INDEX tickets_changed ON public.tickets USING btree (show_id, changed_at, booking_id);
+CREATE INDEX tickets_changed ON public.tickets USING btree (show_id, changed_at);
 
 CREATE INDEX tickets_email ON public.tickets USING btree (lower(email)) WHERE (email IS NOT NULL);
 
@@ -1237,11 +1286,23 @@ ALTER TABLE ONLY public.venues
 
 ALTER TABLE public.admissions ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.analytics_outcomes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.analytics_sales ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.analytics_sizes ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.answers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY app ON public.admissions TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.analytics_outcomes TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.analytics_sales TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.analytics_sizes TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.answers TO holdfast_app USING (true);
 
@@ -1398,6 +1459,12 @@ ALTER TABLE public.shows ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.stock ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant ON public.admissions TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.analytics_outcomes TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.analytics_sales TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.analytics_sizes TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
 CREATE POLICY tenant ON public.answers TO holdfast_tenant USING (starts_with(caller, ( SELECT (current_setting('holdfast.organizer'::text) || '/'::text))));
 
