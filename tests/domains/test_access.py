@@ -107,14 +107,17 @@ def test_what_is_of_the_installation_no_role_has_and_the_rest_an_owner_has() -> 
 
 
 LOOKS = {"shows.read_all", "venues.read"}
-SELLS = LOOKS | {"blocks.write", "bookings.read", "bookings.write"}
-RUNS = SELLS | {"shows.write", "venues.write", "members.read", "members.write", "keys.read"}
+SELLS = LOOKS | {"blocks.write", "bookings.read", "bookings.write", "door.scan"}
+RUNS = SELLS | {
+    "shows.write", "venues.write", "members.read", "members.write", "keys.read", "codes.write", "bookings.refund",
+    "door.write", "webhooks.read", "webhooks.write", "facts.read", "analytics.read",
+}  # fmt: skip
 OF_A_ROLE: dict[accounts.Role, set[str]] = {
     "owner": RUNS | {"keys.write", "audit.read", "organizer.write", "privacy.write"},
     "manager": RUNS,
     "box_office": SELLS,
-    "door": LOOKS,
-    "viewer": LOOKS | {"bookings.read"},
+    "door": LOOKS | {"door.scan"},
+    "viewer": LOOKS | {"bookings.read", "facts.read", "analytics.read"},
 }
 
 
