@@ -7,6 +7,7 @@ statistics say so, as after a first start, and once after ANALYZE.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -16,10 +17,10 @@ import msgspec
 import pytest
 
 from holdfast import booking, catalog
-from holdfast.booking import claiming, history, lifecycle, sweeping, view
+from holdfast.booking import claiming, door, history, lifecycle, sweeping, view
 from holdfast.booking.claiming import Wish
 from holdfast.engine import Engine
-from holdfast.platform import outbox
+from holdfast.platform import clock, outbox
 from holdfast.platform.db import APP, Database
 from holdfast.platform.ids import BookingId, new_id, new_reference
 from tests.races.crowd import ORGANIZER, open_show
@@ -35,7 +36,7 @@ HOT_ROWS, HOT_ROW_SEATS = 100, 200
 # Once for the first plans, which know the parameters, and often enough for the plan that is kept for ever.
 TIMES = 8
 # Nothing reads one of these from end to end. Heads, stock and blocks are a few pages for hundreds of shows.
-GROWING = {"bookings", "claims", "idempotency_keys", "seat_rows", "outbox", "buyers"}
+GROWING = {"admissions", "bookings", "claims", "idempotency_keys", "scans", "seat_rows", "outbox", "buyers"}
 # An index that begins with the show is meant with its second column: a show has very many rows of its own.
 SECOND = {
     "claims_pkey": "seat",
@@ -279,6 +280,20 @@ async def hand_on_facts(hot: Hot, session: Session) -> None:
     assert await session.ask(outbox.sql.facts_taken, hot.show.show_id, 1)
 
 
+async def scan_tickets(hot: Hot, session: Session) -> None:
+    """In, in again, told by a device that was away, and what such a device asks for afterwards."""
+    wish, show_id, sql = await hot.held(session, confirm=True), hot.show.show_id, door.sql
+    for at, accepted in ((None, True), (None, False), (clock.now(), True)):
+        (row,) = await session.ask(
+            sql.scan_many, show_id, ORGANIZER, None, [new_id()], [wish.booking_id], [1], [0], [None], ["in"], [None], [at]
+        )  # fmt: skip
+        assert row["scan"]["accepted"] == accepted
+    since = clock.now() - timedelta(seconds=1)
+    assert await session.ask(sql.changed_page, show_id, since, UUID(int=0), 10, 100)
+    assert await session.ask(sql.sold_page, show_id, UUID(int=wish.booking_id.int - 1), 10, 100)
+    assert await session.ask(sql.bookings_packed, show_id, [wish.booking_id])
+
+
 # What each of them must be seen to use.
 OPERATIONS: dict[Operation, set[str]] = {
     claim_standing: {"show_heads_pkey", "stock_pkey", "idempotency_keys_pkey", "buyers_pkey"},
@@ -299,6 +314,7 @@ OPERATIONS: dict[Operation, set[str]] = {
     list_bookings: {"bookings_pkey"},
     forget_keys: {"idempotency_keys_created_at"},
     hand_on_facts: {"outbox_pkey"},
+    scan_tickets: {"admissions_pkey", "scans_pkey", "scans_ticket", "bookings_pkey", "bookings_decided"},
 }
 
 
@@ -348,6 +364,15 @@ select show_id, gen_random_uuid(), 'show.changed', '{}' from shows cross join ge
 insert into blocks (show_id, block_id, areas, seats, reason, release_at)
 select show_id, gen_random_uuid(), '{2}', '{0}', 'House', now() + interval '1 day'
   from shows cross join generate_series(1, 10) i;
+-- Everybody has come to the show that everybody wanted.
+insert into admissions (show_id, booking_id, number, organizer_id, inside, entries, entered_scan, entered_at, changed_at)
+select show_id, booking_id, 1, organizer_id, true, 1, gen_random_uuid(), created_at, created_at
+  from bookings where status = 'CONFIRMED' and show_id = (select show_id from stock order by capacity desc limit 1)
+    on conflict do nothing;
+insert into scans (show_id, scan_id, organizer_id, booking_id, number, direction, list_id, accepted, reason, uploaded,
+                   scanned_at, received_at)
+select show_id, entered_scan, organizer_id, booking_id, number, 'in', show_id, true, 'valid', false, entered_at, entered_at
+  from admissions where inside on conflict do nothing;
 """
 
 

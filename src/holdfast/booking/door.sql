@@ -9,7 +9,8 @@ select t.* from (select array_agg(s) as made from scan_many($1, $2, $3, $4, $5, 
 select * from scans_told($1, array(select s from scans s where s.show_id = $1 and s.scan_id = any ($2::uuid[])));
 
 -- name: scans_last
--- One page, the last received first, before ($2, $3); at the gate $4, or everywhere.
+-- One page, the last received first, before ($2, $3); at the gate $4, or everywhere. Reads all scans of the show: an index for it
+-- would be taken for the key by plans from the time when the table was empty.
 select * from scans_told($1, array(
   select s from scans s where s.show_id = $1 and (s.received_at, s.scan_id) < ($2, $3) and ($4::uuid is null or s.gate_id = $4)
    order by s.received_at desc, s.scan_id desc limit $5))
@@ -39,7 +40,7 @@ select booking_id from bookings where show_id = $1 and reference = $2 and status
 
 -- name: bookings_packed
 select booking_id, reference, name, status, quantity, areas, seats, tiers from bookings
- where show_id = $1 and booking_id = any ($2::uuid[]) and confirmed_at is not null order by booking_id;
+ where show_id = $1 and booking_id = any ($2::uuid[]) and status in ('CONFIRMED', 'CANCELLED') order by booking_id;
 
 -- name: sold_page
 -- What was sold, behind the booking $2: up to $3 bookings, and no more of them than have $4 places before the last one.

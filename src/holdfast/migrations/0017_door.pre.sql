@@ -61,7 +61,6 @@ create table scans (
   check (accepted or conflict is null and undone_at is null)
 );
 create index scans_ticket on scans (show_id, booking_id, number) where booking_id is not null;
-create index scans_received on scans (show_id, received_at);
 create index scans_conflicts on scans (show_id, received_at)
  where conflict is not null and acknowledged_at is null and undone_at is null;
 

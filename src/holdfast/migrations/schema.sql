@@ -1189,8 +1189,6 @@ CREATE INDEX sandbox_refunds_payment ON public.sandbox_refunds USING btree (paym
 
 CREATE INDEX scans_conflicts ON public.scans USING btree (show_id, received_at) WHERE ((conflict IS NOT NULL) AND (acknowledged_at IS NULL) AND (undone_at IS NULL));
 
-CREATE INDEX scans_received ON public.scans USING btree (show_id, received_at);
-
 CREATE INDEX scans_ticket ON public.scans USING btree (show_id, booking_id, number) WHERE (booking_id IS NOT NULL);
 
 CREATE UNIQUE INDEX sessions_cookie ON public.sessions USING btree ((secret_hashes[1])) WHERE (kind = 'console'::text);
