@@ -17,7 +17,7 @@ from holdfast.platform.errors import Busy, Refusal
 from holdfast.platform.ids import new_id
 from tests.bank import Bank, Shopper
 from tests.races.checker import violations
-from tests.races.crowd import together
+from tests.races.crowd import claims, held_head, together
 from tests.till import Till, a_show, leased, pay, sold
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -223,3 +223,25 @@ async def test_an_event_of_another_refund_changes_nothing(engines: list[Engine])
         await booking.refund_seen(tx, engines[0].office, bought.show_id, new_id(), seen)
     read = await payments.refund_by_id(engines[0].db, wanted.show_id, wanted.refund_id)
     assert read.state == "WANTED"
+
+
+async def test_two_who_end_a_booking_wait_in_no_circle(engines: list[Engine], database_url: str) -> None:
+    """The head comes before the booking, also for whoever looks at the money first."""
+    show = await a_show(engines[0])
+    [held] = await claims(engines[0], show, [booking.ClaimRequest(quantity=1, area="Floor")])
+
+    async def cancel() -> None:
+        async with engines[0].db.transaction() as tx:
+            await booking.cancel(tx, engines[0].office, show, held.booking_id, "by_buyer", sold_too=False)
+
+    async def call_off() -> None:
+        async with engines[1].db.transaction() as tx:
+            await booking.call_off(tx, engines[1].office, held, "by_organizer")
+
+    async with held_head(database_url, show) as head, asyncio.TaskGroup() as group:
+        group.create_task(cancel())
+        await head.waited_for_by(1)
+        group.create_task(call_off())
+        await head.waited_for_by(2)
+        await head.let_go()
+    assert await violations(database_url) == []

@@ -44,6 +44,7 @@ from holdfast.platform.errors import Busy, Conflict, Forbidden, Invalid
 from holdfast.platform.ids import BookingId, PersonId, ShowId, new_id
 
 sql = load_queries(__file__, "refunds.sql")
+heads = load_queries(__file__)
 
 END_PAGE = 500
 
@@ -157,6 +158,7 @@ async def call_off(
     """
     show_id, booking_id = found.show_id, found.booking_id
     paid = await payments.refundable(tx, show_id, booking_id)
+    await tx.row(heads.lock_head, show_id)
     booking = await _locked(tx, show_id, booking_id)
     if not paid and await payments.has_money(tx, show_id, booking_id):
         # By an attempt that was begun and paid between the two locks.
