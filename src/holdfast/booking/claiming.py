@@ -315,6 +315,7 @@ def claim_arguments(groups: list[list[Wish]]) -> list[Any]:
     """What `claim_many` takes for these wishes, one group per show and terms."""
     wishes = [wish for group in groups for wish in group]
     firsts = [group[0] for group in groups]
+    codes = [w.code_id for w in wishes]
     return [
         [w.show_id for w in firsts],
         [w.terms for w in firsts],
@@ -345,7 +346,7 @@ def claim_arguments(groups: list[list[Wish]]) -> list[Any]:
         [tier for w in wishes for tier in w.tiers],
         [amount for w in wishes for amount in w.amounts],
         # Most batches have no code, and then nothing is sent for it.
-        [w.code_id for w in wishes] if any(w.code_id for w in wishes) else [],
+        codes if any(codes) else [],
     ]
 
 

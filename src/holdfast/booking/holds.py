@@ -445,14 +445,13 @@ def _prices(
     for area in areas:
         tier = _tier(view, request, by_area[area], area, left)
         tiers.append(tier.tier if tier else 0)
-        amounts.append(tier.price.amount if tier else 0)
+        amounts.append(tier.due if tier else 0)
     return tiers, amounts
 
 
 def _open_tiers(show: "catalog.Show", area: int) -> list["catalog.Tier"]:
-    tiers = show.tiers_of(area)
-    offered = [tier for tier in tiers if not tier.hidden]
-    if tiers and not offered:
+    offered = [tier for tier in show.tiers if tier.area == area and not tier.hidden]
+    if not offered and show.tiers_of(area):
         raise CodeRequired
     return offered
 

@@ -75,6 +75,11 @@ class Tier:
         """What a buyer pays for a place."""
         return price(self.amount, self.charges, self.discount)
 
+    @cached_property
+    def due(self) -> int:
+        """The same in one sum: what each claim asks for."""
+        return self.price.amount
+
     @property
     def figures(self) -> int | dict[str, int]:
         """What an entry of the audit says of it: the face value, and beside it what else there is."""
