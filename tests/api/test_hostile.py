@@ -326,13 +326,14 @@ async def test_bodies_that_are_no_bodies(house: House, route: Route) -> None:
     for what, content in nonsense.items():
         answer = await house.send(route, content=content)
         problem = check(answer, route)
-        assert answer.status_code in {400, 413}, (what, answer.text)
+        # What takes any bytes first looks for what they are for, and here nobody is paid.
+        assert answer.status_code in {400, 413} | ({404} if route.body_is_raw else set()), (what, answer.text)
         if route.problems is None and what == "an unknown field" and len(bodies_of(route)) == 1:
             assert (problem["code"], problem["errors"][0]["pointer"]) == ("unknown_field", "/surprise")
         assert len(answer.content) < 2000, what
     empty = await house.send(route, content=b"")
     check(empty, route, refused=not route.body_optional)
-    if route.body is not None:
+    if route.body is not None and not route.body_is_raw:
         assert (await house.send(route, content=b"null")).status_code == 400 or route.body_optional
 
 
@@ -377,7 +378,7 @@ async def test_content_types_that_nobody_reads(house: House, route: Route) -> No
 @pytest.mark.parametrize("route", [route for route in ALL if route.parameters], ids=name_of)
 async def test_ids_that_are_none(house: House, route: Route) -> None:
     for name, kind, missing in route.parameters:
-        assert kind in {"uuid", "int"}, "say here what else may stand in a path"
+        assert kind in {"uuid", "int", "str"}, "say here what else may stand in a path"
         for nonsense in (
             "1", "-1", "null", "%00", "..%2f..", "%ff", "'--", "%3Cscript%3E", "a" * 5000, "٣", NEVER.upper(), NEVER,
             f"{{{NEVER}}}", NEVER.replace("-", ""), f"{NEVER}%0a", "00000000-0000-0000-0000-000000000000",
@@ -394,7 +395,7 @@ async def test_ids_that_are_none(house: House, route: Route) -> None:
             problem = check(answer, None if "%2f" in nonsense else route)
             assert answer.status_code in {404, 405}, (nonsense, answer.text)
             if route.problems is None:
-                assert problem["code"].endswith("not_found"), (nonsense, missing)
+                assert problem["code"].endswith(("not_found", "unknown_provider")), (nonsense, missing)
 
 
 @pytest.mark.parametrize("route", WITH_QUERY, ids=name_of)

@@ -54,6 +54,10 @@ FOR_ANYONE = {
     "GET /v1/pictures/{picture_id}",
     "GET /v1/shows/{show_id}/challenge",
     "POST /v1/payments/{provider}/webhook",
+    "GET /sandbox/pay/{ref}",
+    "POST /sandbox/pay/{ref}",
+    "GET /sandbox/pay/{ref}/check",
+    "POST /sandbox/pay/{ref}/check",
 }
 
 
@@ -130,9 +134,7 @@ async def theirs(owner: Client, engine: Engine, db: Database, a_show: Any) -> di
         "number": "1",
         "list_id": await owner.post(f"/v1/shows/{show['id']}/door/lists", json={"name": "VIP"}),
         "gate_id": await owner.post(f"/v1/shows/{show['id']}/door/gates", json={"name": "North"}),
-        "scan_id": await owner.post(
-            f"/v1/shows/{show['id']}/door/scans/upload", json={"scans": [UPLOADED]}
-        ),
+        "scan_id": await owner.post(f"/v1/shows/{show['id']}/door/scans/upload", json={"scans": [UPLOADED]}),
         **house,
     }
     ids = {

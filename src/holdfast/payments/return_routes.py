@@ -27,8 +27,8 @@ routes = Routes("payments")
 class ReturnQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the buyer came from, and our signature of it, so that nobody is led elsewhere."""
 
-    to: Annotated[str, Meta(min_length=1, max_length=2000)]
-    by: Annotated[str, Meta(min_length=1, max_length=100)]
+    to: Annotated[str, Meta(max_length=2000)] = ""
+    by: Annotated[str, Meta(max_length=100)] = ""
 
 
 @routes.post(

@@ -75,8 +75,8 @@ async def sandbox_page(call: Call[None]) -> Answer:
 )
 async def choose_in_sandbox(call: Call[bytes]) -> Answer:
     """Pays, declines, is slow, asks for a code, goes back, or disputes, as the form says."""
-    ref, chosen = call.path["ref"], _form(call.body, Choice)
-    async with _on(call).db.transaction() as tx:
+    db, ref, chosen = _on(call).db, call.path["ref"], _form(call.body, Choice)
+    async with db.transaction() as tx:
         payment = await books.arrive(tx, ref)
         if chosen.outcome not in ("cancel", "dispute"):
             await books.choose(tx, ref, chosen.webhooks, chosen.refunds)
@@ -105,8 +105,8 @@ async def sandbox_check_page(call: Call[None]) -> Answer:
 )
 async def check_in_sandbox(call: Call[bytes]) -> Answer:
     """Pays if the code is right; a third wrong one is a decline."""
-    ref, check = call.path["ref"], _form(call.body, Check)
-    async with _on(call).db.transaction() as tx:
+    db, ref, check = _on(call).db, call.path["ref"], _form(call.body, Check)
+    async with db.transaction() as tx:
         await books.arrive(tx, ref)
         is_right = await books.guess(tx, ref, "".join(check.code.split()))
         payment = await books.arrive(tx, ref)
