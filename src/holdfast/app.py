@@ -24,6 +24,7 @@ from holdfast.accounts import routes as account_routes
 from holdfast.analytics import routes as analytics_routes
 from holdfast.booking import (
     challenge_routes,
+    customer_later_routes,
     customers_routes,
     door_list_routes,
     door_package_routes,
@@ -43,6 +44,7 @@ from holdfast.booking import routes as booking_routes
 from holdfast.catalog import picture_routes
 from holdfast.catalog import routes as catalog_routes
 from holdfast.engine import Engine
+from holdfast.invoices import routes as invoice_routes
 from holdfast.live import routes as live_routes
 from holdfast.notifications import catcher_routes
 from holdfast.notifications import routes as notification_routes
@@ -65,6 +67,7 @@ ROUTES = [
     catalog_routes.routes,
     picture_routes.routes,
     booking_routes.routes,
+    customer_later_routes.routes,
     promotions_routes.routes,
     account_customers_routes.routes,
     customers_routes.routes,
@@ -89,6 +92,7 @@ ROUTES = [
     key_routes.routes,
     organizer_routes.routes,
     analytics_routes.routes,
+    invoice_routes.routes,
     webhook_routes.routes,
     feed_routes.routes,
     operator_routes,

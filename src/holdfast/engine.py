@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from holdfast import accounts, analytics, booking, notifications, payments, webhooks
+from holdfast import accounts, analytics, booking, invoices, notifications, payments, webhooks
 from holdfast.accounts import Access, Keys, Oidc, Reception, Sessions, opened_oidc
 from holdfast.booking import Cashier, Office
 from holdfast.live import Hub
@@ -63,6 +63,7 @@ class Engine:
     pictures: Pictures
     codes: Codes
     printer: Printer
+    invoice_printer: invoices.Printer
     providers: Mapping[str, payments.Provider]
     cashier: Cashier
 
@@ -132,6 +133,8 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         codes = Codes(secrets)
         printer = Printer(settings.fonts)
         stack.callback(printer.close)
+        invoice_printer = invoices.Printer(settings.fonts)
+        stack.callback(invoice_printer.close)
         hub = Hub(office.views, settings.live_viewers_max)
         stack.callback(hub.close)
         pictures = Pictures()
@@ -141,8 +144,8 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             stack.push_async_callback(provider.aclose)
         yield Engine(
             settings, db, broadcast, cache, secrets, limits, access, keys, sessions, reception, oidc, office, challenger, hub,
-            Mailer(settings, secrets, notifications.makers(office, printer, codes)), pictures, codes, printer, providers,
-            Cashier(office, providers),
+            Mailer(settings, secrets, notifications.makers(office, printer, codes)), pictures, codes, printer, invoice_printer,
+            providers, Cashier(office, providers),
         )  # fmt: skip
 
 
@@ -154,6 +157,7 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     followers = Followers()
     teller = notifications.follow(followers, engine.office, engine)
     analytics.follow(followers)
+    invoices.follow(followers, engine.office)
     sending = webhooks.Sending(engine.db, engine.settings, engine.secrets, engine.broadcast)
     sending.follow(followers)
     publisher = broker.Broker(engine.settings) if engine.settings.broker_url else None
@@ -185,19 +189,10 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
         Periodic("measure", GAUGES_SECONDS, lambda: jobs.measure(engine.db)),
         Periodic("measure refunds", GAUGES_SECONDS, lambda: payments.measure_refunds(engine.db)),
         Periodic("measure queues", GAUGES_SECONDS, lambda: booking.measure_queue(engine.db)),
-        Periodic("forget keys", PRUNE_SECONDS, lambda: booking.prune_keys(engine.office)),
-        Periodic("forget queued claims", PRUNE_SECONDS, lambda: booking.prune_queue(engine.office)),
-        Periodic("forget answers", PRUNE_SECONDS, lambda: once.prune(engine.db, engine.settings)),
-        Periodic("forget sessions", PRUNE_SECONDS, lambda: accounts.prune_people(engine.db, engine.settings)),
-        Periodic("forget API keys", PRUNE_SECONDS, lambda: accounts.prune_keys(engine.db)),
-        Periodic("forget links", PRUNE_SECONDS, lambda: accounts.prune_links(engine.db)),
-        Periodic("forget buyers", FORGET_SECONDS, lambda: booking.forget_due(engine.office)),
         Periodic(
             "remind buyers", REMIND_SECONDS, lambda: notifications.remind_due(engine.db, engine.settings)
         ),
-        Periodic("forget notices", PRUNE_SECONDS, lambda: notifications.forget_notices(engine.db)),
-        Periodic("forget events", PRUNE_SECONDS, lambda: payments.prune_events(engine.db)),
-        Periodic("forget letters", PRUNE_SECONDS, lambda: mail.forget_old(engine.db)),
+        *_forgetting(engine),
     ]
     if publisher:
         duties.append(Periodic("measure the broker", GAUGES_SECONDS, lambda: broker.measure(engine.db)))
@@ -218,6 +213,22 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
         await running
         if publisher:
             await publisher.close()
+
+
+def _forgetting(engine: Engine) -> list[Periodic]:
+    """The duties that keep tables from growing for ever."""
+    return [
+        Periodic("forget keys", PRUNE_SECONDS, lambda: booking.prune_keys(engine.office)),
+        Periodic("forget queued claims", PRUNE_SECONDS, lambda: booking.prune_queue(engine.office)),
+        Periodic("forget answers", PRUNE_SECONDS, lambda: once.prune(engine.db, engine.settings)),
+        Periodic("forget sessions", PRUNE_SECONDS, lambda: accounts.prune_people(engine.db, engine.settings)),
+        Periodic("forget API keys", PRUNE_SECONDS, lambda: accounts.prune_keys(engine.db)),
+        Periodic("forget links", PRUNE_SECONDS, lambda: accounts.prune_links(engine.db)),
+        Periodic("forget buyers", FORGET_SECONDS, lambda: booking.forget_due(engine.office)),
+        Periodic("forget notices", PRUNE_SECONDS, lambda: notifications.forget_notices(engine.db)),
+        Periodic("forget events", PRUNE_SECONDS, lambda: payments.prune_events(engine.db)),
+        Periodic("forget letters", PRUNE_SECONDS, lambda: mail.forget_old(engine.db)),
+    ]
 
 
 def _parts(coded: Coded) -> tuple[bytes, ...]:

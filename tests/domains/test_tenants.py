@@ -73,6 +73,23 @@ FILL = {
                           values ($1, $1, $1, '')""",
     "webhook_deliveries": """insert into webhook_deliveries (webhook_id, fact_id, organizer_id, kind, job_id)
                              values ($1, $3, $1, 'show.created', $3)""",
+    "invoicing": "insert into invoicing (organizer_id, legal_name) values ($1, 'House')",
+    "invoices": """insert into invoices (organizer_id, number, label, kind, show_id, booking_id, source_id, reference,
+                     show_name, starts_at, timezone, currency, total, lines, legal_name, address, tax_id, note, language)
+                   values ($1, 1, '1', 'invoice', $3, $3, $3, 'ABCDEFGH', 'Hamlet', now(), 'UTC', 'EUR', 5, '[]', 'House',
+                     '', '', '', 'en')""",
+    "refunds": """insert into refunds (show_id, refund_id, payment_id, booking_id, organizer_id, provider, amount, currency,
+                    reason, release) values ($3, $3, $3, $3, $1, 'sandbox', 5, 'EUR', 'by_organizer', true)""",
+    "tier_terms": "insert into tier_terms values ($3, 1, 1, 100, 0, 0, 0, true)",
+    "codes": "insert into codes (show_id, code_id, organizer_id, code, code_key) values ($3, $3, $1, 'EARLY', 'EARLY')",
+    "letter_rules": "insert into letter_rules (organizer_id) values ($1)",
+    "notices": """insert into notices (show_id, booking_id, kind, edition, organizer_id)
+                  values ($3, $3, 'confirmed', '1', $1)""",
+    "reminded": "insert into reminded (show_id, start_time, organizer_id) values ($3, now(), $1)",
+    "analytics_sales": "insert into analytics_sales (show_id, minute, organizer_id, currency) values ($3, now(), $1, 'EUR')",
+    "analytics_sizes": "insert into analytics_sizes (show_id, places, organizer_id, bookings) values ($3, 2, $1, 1)",
+    "analytics_outcomes": """insert into analytics_outcomes (show_id, minute, outcome, organizer_id, times)
+                             values ($3, now(), 'confirmed', $1, 1)""",
 }  # fmt: skip
 # Of these an organizer's connections read some columns, write none and change those named last.
 IN_PART = {
@@ -81,7 +98,7 @@ IN_PART = {
     "second_factors": ("person_id", None),
 }
 # Neither role can change or remove what is in these.
-FOR_GOOD = {"audit"}
+FOR_GOOD = {"audit", "invoices"}
 ALL = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 # Without policies, because nothing of an organizer's is in them that its connections could read; with what those may do.
 NOBODYS: dict[str, set[str]] = {
@@ -97,6 +114,12 @@ NOBODYS: dict[str, set[str]] = {
     "customers": set(),
     "magic_links": set(),
     "forgotten_shows": set(),
+    # The sandbox stands in for somebody else's system.
+    "sandbox_payments": set(),
+    "sandbox_refunds": set(),
+    "broker_facts": set(),
+    # Numbers are given by a follower.
+    "invoice_counters": set(),
 }
 
 

@@ -49,6 +49,7 @@ Permission = Literal[
     "webhooks.write",
     "facts.read",
     "analytics.read",
+    "invoices.read",
 ]
 Holder = Role | Literal["admin"]
 
@@ -101,6 +102,7 @@ PERMISSIONS: dict[Permission, frozenset[Holder]] = {
     # Ids and amounts of every sale.
     "facts.read": _RUNS_THE_SHOWS | {"viewer"},
     "analytics.read": _RUNS_THE_SHOWS | {"viewer"},
+    "invoices.read": _RUNS_THE_SHOWS | {"viewer"},
 }
 
 # What no organizer's role gives.

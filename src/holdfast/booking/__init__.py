@@ -156,6 +156,7 @@ from holdfast.booking.refunding import (
     retry_refund,
 )
 from holdfast.booking.resealing import make_digests_anew
+from holdfast.booking.rights import own_booking
 from holdfast.booking.shows import (
     END_BOOKINGS,
     CapacityBelowSold,
@@ -296,6 +297,7 @@ __all__ = [
     "measure_queue",
     "on_offer",
     "open_show",
+    "own_booking",
     "packed",
     "place_of",
     "places_left",

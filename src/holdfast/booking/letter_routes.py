@@ -8,7 +8,6 @@ from msgspec import Meta
 from holdfast import accounts, booking
 from holdfast.accounts import Buyer
 from holdfast.booking import Booking, BookingEnded, BookingNotFound, NoAddress, NotSoldYet
-from holdfast.booking.routes import own_booking
 from holdfast.catalog import ShowNotFound
 from holdfast.platform.db import Transaction
 from holdfast.platform.errors import Conflict
@@ -38,7 +37,7 @@ class TextSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 )
 async def resend(call: Call[None], tx: Transaction) -> Answer:
     """Send the tickets of a booking once more, to the address that it was made with."""
-    found = await own_booking(call, "bookings.write", tx)
+    found = await booking.own_booking(call, "bookings.write", tx)
     await _take(call, found)
     await booking.send_again(tx, found)
     await _note(call, tx, "letter.resent", found)
@@ -56,7 +55,7 @@ async def resend(call: Call[None], tx: Transaction) -> Answer:
 )
 async def send_text(call: Call[TextSpec], tx: Transaction) -> Answer:
     """Send the link to the tickets of a booking to a telephone. The number is forgotten when the message was sent."""
-    found = await own_booking(call, "bookings.write", tx)
+    found = await booking.own_booking(call, "bookings.write", tx)
     if call.state.settings.sms_url is None:
         raise TextsOff
     await _take(call, found, call.body.phone)

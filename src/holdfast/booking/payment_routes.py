@@ -23,7 +23,6 @@ from holdfast.booking import (
     StillQueued,
     TooManyAttempts,
 )
-from holdfast.booking.routes import own_booking
 from holdfast.catalog import ShowNotFound
 from holdfast.payments import BadSignature, Payment, PaymentNotFound
 from holdfast.platform import clock
@@ -103,7 +102,7 @@ async def pay(call: Call[PaySpec]) -> Answer:
     Renews the hold and answers where the buyer pays. While an attempt is open, it is answered again. What becomes of it is
     said by the booking, and by the payment: ask for either.
     """
-    found = await own_booking(call, "bookings.write", call.db)
+    found = await booking.own_booking(call, "bookings.write", call.db)
     booking.refuse_unmade(found)
     view = await call.state.office.views.get(found.show_id)
     payment = await call.state.cashier.pay(call.db, found, view, call.body, partial(_note, call, found))
@@ -117,7 +116,7 @@ async def pay(call: Call[PaySpec]) -> Answer:
 )
 async def list_payments(call: Call[None]) -> PaymentsJson:
     """List the attempts to pay for a booking, oldest first."""
-    found = await own_booking(call, "bookings.read", call.db)
+    found = await booking.own_booking(call, "bookings.read", call.db)
     attempts = await payments.payments_of(call.db, found.show_id, found.booking_id)
     return PaymentsJson([_payment_json(each) for each in attempts])
 
@@ -129,7 +128,7 @@ async def list_payments(call: Call[None]) -> PaymentsJson:
 )
 async def read_payment(call: Call[None]) -> PaymentJson:
     """Read a payment: what a return page asks for until it is over. The provider is asked, too, every two seconds."""
-    found = await own_booking(call, "bookings.read", call.db)
+    found = await booking.own_booking(call, "bookings.read", call.db)
     payment = await payments.payment_by_id(call.db, found.show_id, call.path["payment_id"])
     if payment.booking_id != found.booking_id:
         raise PaymentNotFound

@@ -20,7 +20,6 @@ from holdfast.booking import (
     Line,
     UsesBelowUsed,
 )
-from holdfast.booking.routes import own_booking
 from holdfast.booking.show_routes import BreakdownJson, TierJson, tiers_json, visible
 from holdfast.catalog import ShowNotFound
 from holdfast.platform import clock
@@ -259,7 +258,7 @@ async def read_prices(call: Call[None]) -> PricesJson:
 )
 async def read_breakdown(call: Call[None]) -> BookingBreakdownJson:
     """What the price of a booking is made of: face value, fee and tax, place by place and in all."""
-    found = await own_booking(call, "bookings.read", call.db)
+    found = await booking.own_booking(call, "bookings.read", call.db)
     view = await call.state.office.views.get(found.show_id)
     lines = await booking.breakdown_of(call.db, found)
     names = {tier.tier: tier.name for tier in view.show.tiers}

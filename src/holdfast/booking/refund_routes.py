@@ -17,7 +17,6 @@ from holdfast.booking import (
     PlacesNotRefundable,
     RefundSpec,
 )
-from holdfast.booking.routes import own_booking
 from holdfast.catalog import ShowNotFound
 from holdfast.payments import Refund, RefundNotFailed, RefundNotFound, RefundTooMuch
 from holdfast.platform import clock
@@ -97,7 +96,7 @@ async def want_refund(call: Call[RefundSpec], tx: Transaction) -> Answer:
 )
 async def list_refunds(call: Call[None]) -> RefundsJson:
     """List the refunds of a booking, oldest first."""
-    found = await own_booking(call, "bookings.read", call.db)
+    found = await booking.own_booking(call, "bookings.read", call.db)
     after = id_in(call.query.cursor) or UUID(int=0)
     refunds = await payments.refunds_of(call.db, found.show_id, found.booking_id, after, call.query.limit + 1)
     page, following = page_of(refunds, call.query.limit, lambda each: each.refund_id.hex)
@@ -117,7 +116,7 @@ async def list_refunds(call: Call[None]) -> RefundsJson:
 )
 async def read_refund(call: Call[None]) -> RefundJson:
     """Read a refund."""
-    found = await own_booking(call, "bookings.read", call.db)
+    found = await booking.own_booking(call, "bookings.read", call.db)
     refund = await payments.refund_by_id(call.db, found.show_id, call.path["refund_id"])
     if refund.booking_id != found.booking_id:
         raise RefundNotFound

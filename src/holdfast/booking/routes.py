@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from holdfast import accounts, booking
-from holdfast.accounts import Buyer, Caller, Staff
+from holdfast.accounts import Buyer, Staff
 from holdfast.booking import (
     Asker,
     BlockNotFound,
@@ -36,9 +36,10 @@ from holdfast.booking import (
     UnknownSeat,
 )
 from holdfast.booking.challenge_routes import CHALLENGE_ANSWER, CHALLENGE_REFUSALS, prove
+from holdfast.booking.rights import own_booking
 from holdfast.catalog import ShowNotFound
 from holdfast.platform import clock
-from holdfast.platform.db import Database, Transaction
+from holdfast.platform.db import Transaction
 from holdfast.platform.errors import IdempotencyMismatch, Invalid
 from holdfast.platform.http import (
     IDEMPOTENCY_KEY,
@@ -271,7 +272,13 @@ async def cancel(call: Call[None], tx: Transaction) -> BookingJson:
     if call.caller.principal is not None:
         may_refund = accounts.permits(call.caller.principal, "bookings.refund", found.organizer_id)
         ended = await booking.call_off(
-            tx, office, found, "by_organizer", by=call.caller.principal.person_id, may_refund=may_refund, note=note
+            tx,
+            office,
+            found,
+            "by_organizer",
+            by=call.caller.principal.person_id,
+            may_refund=may_refund,
+            note=note,
         )
     else:
         free = found.total == 0 and found.read_at < view.show.start_time
@@ -381,29 +388,6 @@ async def _queued(call: Call[ClaimRequest]) -> Answer:
         answer.status = 202
         answer.headers = (*answer.headers, (b"preference-applied", b"respond-async"))
     return answer
-
-
-async def own_booking(
-    call: Call[Any], permission: accounts.Permission, db: Database | Transaction
-) -> Booking:
-    """The booking, when the caller holds its secret, has its address or account, or has the permission.
-
-    Else BookingNotFound, whatever the cause.
-    """
-    show_id, booking_id = ShowId(call.path["show_id"]), BookingId(call.path["booking_id"])
-    caller: Caller = call.caller
-    is_staff, customer_id = caller.principal is not None, caller.customer_id
-    has_secret = call.state.is_booking_secret(caller.secret, show_id, booking_id)
-    if not is_staff and customer_id is None and not has_secret:
-        raise BookingNotFound
-    found = await booking.booking_or_queued(db, show_id, booking_id)
-    if is_staff:
-        accounts.require(caller.principal, permission, found.organizer_id, missing=BookingNotFound)
-    elif customer_id is not None and not await booking.is_of_customer(
-        db, call.state.secrets, found, customer_id
-    ):
-        raise BookingNotFound
-    return found
 
 
 def _note(call: Call[Any], tx: Transaction, action: str, found: Booking) -> accounts.Note:

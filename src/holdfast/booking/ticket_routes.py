@@ -15,7 +15,6 @@ from msgspec import UNSET, Meta, UnsetType
 from holdfast import accounts, booking, catalog, tickets
 from holdfast.accounts import Buyer
 from holdfast.booking import Booking, BookingNotFound, NotSoldYet, View
-from holdfast.booking.routes import own_booking
 from holdfast.booking.show_routes import visible
 from holdfast.catalog import ShowNotFound
 from holdfast.platform import mail
@@ -169,7 +168,7 @@ async def read_calendar(call: Call[None]) -> Answer:
 
     Its UID stays the same and its SEQUENCE grows, so that an entry that was taken before follows what changes.
     """
-    found = await own_booking(call, "bookings.read", call.db)
+    found = await booking.own_booking(call, "bookings.read", call.db)
     view = await call.state.office.views.get(found.show_id)
     made = await booking.calendar_of(call.state.office, found, view)
     return Answer(200, made, (*PRIVATE, _named("show.ics")), b"text/calendar; charset=utf-8")
@@ -302,7 +301,7 @@ async def find_bookings(call: Call[FindSpec]) -> Answer:
 
 async def _page(call: Call[Any]) -> list[_Seen]:
     """The tickets of a booking that the query asks for, as its buyer or staff have them."""
-    found = await own_booking(call, "bookings.read", call.db)
+    found = await booking.own_booking(call, "bookings.read", call.db)
     sale = booking.sale_of(found)
     view = await call.state.office.views.get(found.show_id)
     listed = await tickets.tickets_of(call.db, sale, after=call.query.after, limit=call.query.limit)
@@ -316,7 +315,7 @@ async def _seen(call: Call[Any], permission: accounts.Permission, db: Database) 
     show_id, booking_id = ShowId(call.path["show_id"]), BookingId(call.path["booking_id"])
     by_ticket = caller.secret is not None and not engine.is_booking_secret(caller.secret, show_id, booking_id)
     if not by_ticket:
-        found = await own_booking(call, permission, db)
+        found = await booking.own_booking(call, permission, db)
         sale = booking.sale_of(found)
         ticket = await tickets.ticket(db, sale, number)
         serial = ticket.serial if caller.principal is not None else 0

@@ -28,7 +28,7 @@ from holdfast.catalog.plan import (
     layout_json,
     simple,
 )
-from holdfast.catalog.prices import Charges, Discount, Price, price
+from holdfast.catalog.prices import Charges, Discount, Price, price, share
 from holdfast.catalog.shows import (
     YEARS,
     CapacityFixed,
@@ -130,6 +130,7 @@ __all__ = [
     "printable",
     "revise_layout",
     "set_picture",
+    "share",
     "show_by_id",
     "simple",
     "slots",

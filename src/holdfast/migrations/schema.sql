@@ -312,6 +312,58 @@ CREATE TABLE public.invitations (
     CONSTRAINT invitations_token_hash_check CHECK ((length(token_hash) = 32))
 );
 
+CREATE TABLE public.invoice_counters (
+    organizer_id uuid NOT NULL,
+    last bigint NOT NULL,
+    CONSTRAINT invoice_counters_last_check CHECK ((last >= 0))
+);
+
+CREATE TABLE public.invoices (
+    organizer_id uuid NOT NULL,
+    number bigint NOT NULL,
+    label text NOT NULL,
+    kind text NOT NULL,
+    refers_to bigint,
+    show_id uuid NOT NULL,
+    booking_id uuid NOT NULL,
+    source_id uuid NOT NULL,
+    reference text NOT NULL,
+    show_name text NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    timezone text NOT NULL,
+    currency text NOT NULL,
+    total bigint NOT NULL,
+    lines jsonb NOT NULL,
+    legal_name text NOT NULL,
+    address text NOT NULL,
+    tax_id text NOT NULL,
+    note text NOT NULL,
+    language text NOT NULL,
+    issued_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT invoices_check CHECK (((kind = 'credit_note'::text) = (refers_to IS NOT NULL))),
+    CONSTRAINT invoices_check1 CHECK ((refers_to < number)),
+    CONSTRAINT invoices_kind_check CHECK ((kind = ANY (ARRAY['invoice'::text, 'credit_note'::text]))),
+    CONSTRAINT invoices_label_check CHECK ((length(label) <= 40)),
+    CONSTRAINT invoices_number_check CHECK ((number > 0)),
+    CONSTRAINT invoices_total_check CHECK ((total > 0))
+);
+
+CREATE TABLE public.invoicing (
+    organizer_id uuid NOT NULL,
+    legal_name text NOT NULL,
+    address text DEFAULT ''::text NOT NULL,
+    tax_id text DEFAULT ''::text NOT NULL,
+    prefix text DEFAULT ''::text NOT NULL,
+    note text DEFAULT ''::text NOT NULL,
+    language text,
+    CONSTRAINT invoicing_address_check CHECK ((length(address) <= 500)),
+    CONSTRAINT invoicing_language_check CHECK ((language = ANY (ARRAY['en'::text, 'de'::text]))),
+    CONSTRAINT invoicing_legal_name_check CHECK (((length(legal_name) >= 1) AND (length(legal_name) <= 255))),
+    CONSTRAINT invoicing_note_check CHECK ((length(note) <= 1000)),
+    CONSTRAINT invoicing_prefix_check CHECK ((prefix ~ '^[A-Za-z0-9/_.-]{0,20}$'::text)),
+    CONSTRAINT invoicing_tax_id_check CHECK ((length(tax_id) <= 50))
+);
+
 CREATE TABLE public.jobs (
     job_id uuid NOT NULL,
     kind text NOT NULL,
@@ -960,6 +1012,18 @@ ALTER TABLE ONLY public.invitations
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_token_hash_key UNIQUE (token_hash);
 
+ALTER TABLE ONLY public.invoice_counters
+    ADD CONSTRAINT invoice_counters_pkey PRIMARY KEY (organizer_id);
+
+ALTER TABLE ONLY public.invoices
+    ADD CONSTRAINT invoices_organizer_id_source_id_key UNIQUE (organizer_id, source_id);
+
+ALTER TABLE ONLY public.invoices
+    ADD CONSTRAINT invoices_pkey PRIMARY KEY (organizer_id, number);
+
+ALTER TABLE ONLY public.invoicing
+    ADD CONSTRAINT invoicing_pkey PRIMARY KEY (organizer_id);
+
 ALTER TABLE ONLY public.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (job_id);
 
@@ -1134,6 +1198,12 @@ CREATE INDEX idempotency_keys_created_at ON public.idempotency_keys USING btree 
 CREATE INDEX invitations_email ON public.invitations USING btree (email);
 
 CREATE INDEX invitations_expires_at ON public.invitations USING btree (expires_at);
+
+CREATE INDEX invoices_booking ON public.invoices USING btree (show_id, booking_id, number);
+
+CREATE INDEX invoices_issued_at ON public.invoices USING btree (organizer_id, issued_at);
+
+CREATE INDEX invoices_refers_to ON public.invoices USING btree (organizer_id, refers_to) WHERE (refers_to IS NOT NULL);
 
 CREATE INDEX jobs_kind_run_at ON public.jobs USING btree (kind, run_at);
 
@@ -1330,6 +1400,10 @@ CREATE POLICY app ON public.idempotency_keys TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.invitations TO holdfast_app USING (true);
 
+CREATE POLICY app ON public.invoices TO holdfast_app USING (true);
+
+CREATE POLICY app ON public.invoicing TO holdfast_app USING (true);
+
 CREATE POLICY app ON public.layouts TO holdfast_app USING (true);
 
 CREATE POLICY app ON public.letter_rules TO holdfast_app USING (true);
@@ -1411,6 +1485,10 @@ ALTER TABLE public.gates ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.invoices ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.invoicing ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.layouts ENABLE ROW LEVEL SECURITY;
 
@@ -1501,6 +1579,10 @@ CREATE POLICY tenant ON public.idempotency_keys TO holdfast_tenant USING ((EXIST
   WHERE (s.show_id = idempotency_keys.show_id))));
 
 CREATE POLICY tenant ON public.invitations TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.invoices TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
+
+CREATE POLICY tenant ON public.invoicing TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
 CREATE POLICY tenant ON public.layouts TO holdfast_tenant USING ((organizer_id = ( SELECT (current_setting('holdfast.organizer'::text))::uuid AS current_setting)));
 
