@@ -486,6 +486,7 @@ async def test_a_secret_can_be_replaced(
             "customers",
             "second_factors",
             "magic_links",
+            "webhook_secrets",
         }
         for table in ("letters", "customers"):
             rows = await alone.db.rows(f"select sealed from {table}")
