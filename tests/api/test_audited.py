@@ -119,6 +119,10 @@ async def _bookings(walk: Walk) -> None:
     of = {"show_id": show, "booking_id": made}
     booking = "/v1/shows/{show_id}/bookings/{booking_id}"
     await ask(f"POST {booking}/extend", "booking.extended", **of)
+    named = {"customer": {"email": "grace@example.org", "name": "Grace"}}
+    await ask(f"PATCH {booking}", "booking.named", named, **of)
+    # The same again is nothing new.
+    await ask(f"PATCH {booking}", None, named, **of)
     await ask(f"POST {booking}/confirm", "booking.confirmed", **of)
     ticket = {**of, "number": "1"}
     await ask(f"PATCH {booking}/tickets/{{number}}", "ticket.renamed", {"holder": "Ada Example"}, **ticket)
@@ -162,7 +166,7 @@ async def _door(walk: Walk) -> None:
     """Lists, gates, and what is taken back. A scan is a record of its own, so it leaves no entry."""
     ask, door = walk.ask, "/v1/shows/{show_id}/door"
     show = (await ask("POST /v1/shows", "show.created", SHOW))["id"]
-    claim = {"seats": ["1", "2"], "confirm": True, "customer": GUEST}
+    claim = {"seats": ["1", "2"], "confirm": True, "customer": {"email": "door@example.org"}}
     sold = (await ask("POST /v1/shows/{show_id}/bookings", None, claim, show_id=show))["id"]
     of = {"show_id": show}
     made = (await ask(f"POST {door}/lists", "list.created", {"name": "VIP"}, **of))["id"]
