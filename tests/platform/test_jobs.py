@@ -218,6 +218,24 @@ async def test_a_kind_whose_jobs_hang_keeps_no_other_waiting(db: Database, setti
     assert hanging == settings.jobs_at_once // 2
 
 
+async def test_a_job_does_not_wait_behind_the_long_queues_of_other_kinds(
+    db: Database, settings: Settings
+) -> None:
+    order: list[str] = []
+
+    async def work(job: Job, db: Database) -> None:
+        order.append(job.kind)
+
+    for kind in ("letters", "figures"):
+        for _ in range(30):
+            await added(db, kind, run_at=datetime.now(UTC) - timedelta(minutes=10))
+    await added(db, "refund")
+    handlers = {"letters": work, "figures": work, "refund": work}
+    async with working(db, msgspec.structs.replace(settings, jobs_at_once=2), handlers):
+        await until(none_in(db))
+    assert order.index("refund") < 30
+
+
 async def test_a_run_that_takes_too_long_fails_and_comes_back(db: Database, settings: Settings) -> None:
     runs = 0
 

@@ -194,8 +194,8 @@ class _Run:
 class Worker:
     """Runs jobs of the kinds in `handlers`, `settings.jobs_at_once` side by side, until it is stopped.
 
-    Jobs of one kind take half of the places at most, so that those of a follower that hangs leave room for the others; a
-    run that takes longer than `settings.job_seconds_max` fails. Kinds that it does not know are left to others, and
+    Jobs of one kind take half of the places at most, so that those of a follower that hangs leave room for the others, and
+    a free place goes to the kind that has fewest, so that none waits behind the long queue of another; a run that takes longer than `settings.job_seconds_max` fails. Kinds that it does not know are left to others, and
     named once in the log, but for those `elsewhere`, which another worker of the process has. With a Broadcast it looks as soon as a job is added anywhere, without one every POLL_SECONDS.
     """
 

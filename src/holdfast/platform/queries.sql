@@ -29,16 +29,19 @@ on conflict (job_id) do nothing
 
 -- name: jobs_taken
 -- Leases up to $3 due jobs for $4 seconds under the mark $5: of each kind in $1 at most as many as $2 says. Locks them
--- and leaves alone what others have locked. Kind by kind, so that a long queue of one kind is not read to find another;
--- the list is an array so that the limits are applied once, whatever the plan; now() so that the index is used.
+-- and leaves alone what others have locked. Kind by kind, so that a long queue of one kind is not read to find another, and
+-- the kinds that have most room left before the others, by lot where they have as much, so that it is not waited behind
+-- either; the list is an array so that the limits are applied once, whatever the plan; now() so that the index is used.
 update jobs set lease = $5, leased_until = now() + make_interval(secs => $4), attempts = attempts + 1
  where job_id = any (array(
-   select due.job_id from unnest($1::text[], $2::int[]) wanted(kind, most)
-     cross join lateral (
-       select j.job_id, j.run_at from jobs j
-        where j.kind = wanted.kind and j.run_at <= now() and (j.leased_until is null or j.leased_until <= now())
-        order by j.run_at limit wanted.most for update skip locked) due
-    order by due.run_at limit $3))
+   select turns.job_id from (
+     select due.job_id, row_number() over (partition by wanted.kind order by due.run_at) - wanted.most as turn
+       from unnest($1::text[], $2::int[]) wanted(kind, most)
+       cross join lateral (
+         select j.job_id, j.run_at from jobs j
+          where j.kind = wanted.kind and j.run_at <= now() and (j.leased_until is null or j.leased_until <= now())
+          order by j.run_at limit wanted.most for update skip locked) due) turns
+    order by turns.turn, random() limit $3))
 returning job_id, kind, payload, attempts, created_at, lease
 
 -- name: leases_kept
