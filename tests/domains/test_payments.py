@@ -172,10 +172,37 @@ async def test_a_notice_of_what_is_not_ours_is_left_alone(shopper: Shopper, show
         Notice(
             event_id="3", kind="payment", show_id=new_id(), payment_id=payment.payment_id, seen=notice.seen
         ),
+        Notice(
+            event_id="4",
+            kind="refund",
+            show_id=show,
+            refund_id=new_id(),
+            seen=SeenRefund(ref="re_1", state="settled", amount=100, currency="EUR"),
+        ),
     ]
     for stranger in strangers:
         await shopper.cashier.hear(shopper.bank, stranger)
     assert (await shopper.payment(payment)).state == "OPEN"
+
+
+async def test_a_provider_speaks_for_its_own_payments_alone(shopper: Shopper, show: ShowId) -> None:
+    """What one provider signs moves no money of another: not even by ids that it should not know."""
+    held, payment = await _held(shopper, show)
+    other = Bank(name="other")
+    await shopper.cashier.hear(other, _notice(payment, "succeeded"))
+    assert ((await shopper.payment(payment)).state, (await shopper.booking(held)).status) == (
+        "OPEN",
+        "PENDING",
+    )
+    await shopper.paid(payment)
+    async with shopper.engine.db.transaction() as tx:
+        wanted = await payments.want_refund(tx, await shopper_payment(tx, payment), 100, "by_organizer")
+    seen = SeenRefund(ref="re_1", state="settled", amount=100, currency="EUR", refund_id=wanted.refund_id)
+    notice = Notice(event_id="r-1", kind="refund", show_id=show, refund_id=wanted.refund_id, seen=seen)
+    await shopper.cashier.hear(other, notice)
+    assert (await payments.refund_by_id(shopper.engine.db, show, wanted.refund_id)).state == "WANTED"
+    await shopper.cashier.hear(shopper.bank, notice)
+    assert (await payments.refund_by_id(shopper.engine.db, show, wanted.refund_id)).state == "SETTLED"
 
 
 async def test_a_notice_without_our_ids_is_known_by_the_providers(shopper: Shopper, show: ShowId) -> None:

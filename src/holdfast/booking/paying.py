@@ -38,6 +38,7 @@ from holdfast.payments import (
     Provider,
     ProviderDown,
     ProviderRefused,
+    RefundNotFound,
     Seen,
     SeenRefund,
 )
@@ -308,6 +309,9 @@ class Cashier:
                 if not await payments.note_event(tx, show_id, provider, event_id, payment_id, kind):
                     return
             payment = await payments.lock_payment(tx, show_id, payment_id)
+            if notice is not None and payment.provider != notice[0]:
+                # What one provider signs moves no money of another.
+                raise PaymentNotFound
             if seen.disputed:
                 await payments.dispute(tx, payment)
             match seen.state:
@@ -360,6 +364,13 @@ class Cashier:
             log.warning("notice of an unknown refund", provider=provider.name, event_id=notice.event_id)
             return
         show_id = ShowId(notice.show_id)
+        try:
+            known = await payments.refund_by_id(self._office.db, show_id, refund_id)
+        except RefundNotFound:
+            known = None
+        if known is None or known.provider != provider.name:
+            log.warning("notice of an unknown refund", provider=provider.name, event_id=notice.event_id)
+            return
         async with self._office.db.transaction() as tx:
             if await payments.note_event(
                 tx, show_id, provider.name, notice.event_id, notice.payment_id, notice.kind
