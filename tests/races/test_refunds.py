@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from holdfast import booking, payments
-from holdfast.booking import Booking, PlacesNotRefundable, Refunder, RefundSpec
+from holdfast.booking import Booking, PlacesNotRefundable, Refunder, RefundSpec, privacy
 from holdfast.engine import Engine
 from holdfast.payments import Refund, RefundTooMuch, refunds
 from holdfast.platform import jobs
@@ -244,4 +244,29 @@ async def test_two_who_end_a_booking_wait_in_no_circle(engines: list[Engine], da
         group.create_task(call_off())
         await head.waited_for_by(2)
         await head.let_go()
+    assert await violations(database_url) == []
+
+
+async def test_who_forgets_and_who_settles_wait_in_no_circle(
+    engines: list[Engine], database_url: str
+) -> None:
+    """Refunds come before the head, also for whoever takes the notes off them."""
+    bought = await sold(engines[0], await a_show(engines[0]), seats=["A-1", "A-2"])
+    async with engines[0].db.transaction() as tx:
+        spec = RefundSpec(numbers=[1], note="For Ada Example")
+        wanted = await booking.refund(tx, bought.show_id, bought.booking_id, spec, None)
+
+    async def settle() -> None:
+        seen = payments.SeenRefund(ref="re_1", state="settled", amount=1000, currency="EUR")
+        async with engines[0].db.transaction() as tx:
+            await booking.refund_seen(tx, engines[0].office, bought.show_id, wanted.refund_id, seen)
+
+    async with held_head(database_url, bought.show_id) as head, asyncio.TaskGroup() as group:
+        group.create_task(privacy.forget_show(engines[1].db, bought.show_id))
+        await head.waited_for_by(1)
+        group.create_task(settle())
+        await head.waited_for_by(2)
+        await head.let_go()
+    read = await payments.refund_by_id(engines[0].db, wanted.show_id, wanted.refund_id)
+    assert (read.state, read.note) == ("SETTLED", None)
     assert await violations(database_url) == []

@@ -186,19 +186,21 @@ async def forget_due(office: Office) -> int:
     forgotten = 0
     while rows := await office.db.rows(sql.shows_to_forget, FORGOTTEN_SHOWS_AT_ONCE):
         for row in rows:
-            await _forget_show(office.db, row["show_id"])
+            await forget_show(office.db, row["show_id"])
         forgotten += len(rows)
     return forgotten
 
 
-async def _forget_show(db: Database, show_id: ShowId) -> None:
+async def forget_show(db: Database, show_id: ShowId) -> None:
+    """Takes whoever bought off the bookings, tickets and refunds of one show. Raises Busy."""
     after = _FIRST
     while rows := await db.rows(sql.forget_persons, show_id, after, PIECE):
         after = max(row["booking_id"] for row in rows)
     async with db.transaction() as tx:
+        # Refunds are locked before the head, as by whoever settles them.
+        await payments.forget_notes(tx, show_id)
         await tx.row(heads.lock_head, show_id)
         await tx.execute(sql.forget_buyers, show_id)
         await tickets.forget(tx, show_id)
-        await payments.forget_notes(tx, show_id)
         await tx.execute(sql.show_forgotten, show_id)
     log.info("buyers forgotten", show_id=str(show_id))
