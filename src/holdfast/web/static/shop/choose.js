@@ -1,0 +1,318 @@
+/**
+ * The page on which seats are chosen: map, list, legend and basket over one state, kept true by the live stream. Choosing
+ * is instant and of this page alone; the claim decides. Where anything of it does not work, the plain form stays.
+ */
+
+import { Basket } from "./basket.js";
+import { BestForm } from "./best.js";
+import { Claims } from "./claim.js";
+import { Legend } from "./legend.js";
+import { SeatList } from "./list.js";
+import { Live } from "./live.js";
+import { SeatMap } from "./map.js";
+import { leftAlone, nearest } from "./offers.js";
+import { Seats } from "./seats.js";
+import { make, pageState, Words } from "./words.js";
+
+/** @typedef {import("./claim.js").Answer} Answer */
+/** @typedef {import("./claim.js").Booking} Booking */
+/** @typedef {import("./claim.js").Problem} Problem */
+/** @typedef {{show: {id: string, name: string, currency: string, version: number, tiers: import("./seats.js").TierJson[], max_places_per_booking: number}, api: string, here: string, language: string, digits: number, texts: Record<string, string>}} State */
+
+/** Seats that come free are told of so often at most, in milliseconds: a rush would never stop talking. */
+const FREED_EVERY = 15_000;
+
+class Choosing {
+  /** @type {number[]} */
+  #lost = [];
+  #freed = 0;
+  #freedTimer = 0;
+
+  /**
+   * @param {HTMLElement} box
+   * @param {State} state
+   * @param {Seats} seats
+   * @param {Live} live
+   */
+  constructor(box, state, seats, live) {
+    this.here = state.here;
+    this.api = state.api;
+    this.max = state.show.max_places_per_booking;
+    this.seats = seats;
+    this.live = live;
+    this.words = new Words(state.texts, state.language, state.show.currency, state.digits);
+    const t = (/** @type {string} */ key) => this.words.text(key);
+
+    const canvas = make("canvas", { class: "seats", tabindex: 0, role: "application", "aria-label": t("map_label"), "aria-describedby": "map-help" });
+    const small = make("canvas", { class: "small", "aria-hidden": "true" });
+    this.hint = make("div", { class: "hint", hidden: true, "aria-hidden": "true" });
+    const zoom = make("div", { class: "zoom" });
+    const map = make("div", { class: "map" }, canvas, small, this.hint, zoom);
+    const list = make("div", { class: "seat-list" });
+    const legend = make("div");
+    const form = make("form", { class: "best" });
+    const basket = make("section", { class: "basket", "aria-label": t("your_seats") });
+    box.replaceChildren(
+      make("div", { class: "choose-where" },
+        make("p", { class: "skips" }, make("a", { href: "#seat-list" }, t("to_list"))),
+        legend, map, make("p", { id: "map-help", class: "soft" }, t("map_help")),
+        make("h2", { id: "seat-list", tabindex: -1 }, t("list_title")), make("p", { class: "soft" }, t("list_help")), list),
+      make("div", { class: "choose-what" }, basket, make("details", { class: "panel" }, make("summary", {}, make("h2", {}, t("best_title"))), form)),
+    );
+    box.hidden = false;
+
+    this.map = new SeatMap(canvas, seats, this.words, small);
+    this.list = new SeatList(list, seats, this.words);
+    this.basket = new Basket(basket, seats, this.words, this.api);
+    this.best = new BestForm(form, seats, this.words, this.max);
+    this.legend = new Legend(legend, seats, this.words);
+    this.claims = new Claims(this.api, () => this.basket.tell("warn", t("trouble")));
+    for (const [key, sign, act] of /** @type {[string, string, () => void][]} */ ([
+      ["zoom_in", "+", () => this.map.zoom(1.6)], ["zoom_out", "−", () => this.map.zoom(1 / 1.6)], ["whole_plan", "⛶", () => this.map.whole()],
+    ])) zoom.append(make("button", { type: "button", class: "button quiet", "aria-label": t(key), title: t(key), onclick: act }, sign));
+    this.#listen();
+    if (this.claims.unanswered) void this.#resume();
+  }
+
+  #listen() {
+    const picked = (/** @type {Event} */ event) => this.#pick(/** @type {CustomEvent} */ (event).detail);
+    const standing = (/** @type {Event} */ event) => {
+      const details = this.best.form.closest("details");
+      if (details) details.open = true;
+      this.best.choose(/** @type {CustomEvent} */ (event).detail);
+    };
+    this.map.addEventListener("pick", picked);
+    this.list.addEventListener("pick", picked);
+    this.map.addEventListener("area", standing);
+    this.list.addEventListener("area", standing);
+    this.map.addEventListener("hover", (event) => this.#hover(/** @type {CustomEvent} */ (event).detail));
+    this.map.addEventListener("move", () => this.#hover(null));
+    this.list.addEventListener("stand", (event) => this.map.mark(/** @type {CustomEvent} */ (event).detail));
+    this.basket.addEventListener("show", (event) => this.map.showSeat(/** @type {CustomEvent} */ (event).detail));
+    this.basket.addEventListener("claim", () => void this.#claim());
+    this.best.addEventListener("wanted", (event) => void this.#ask(/** @type {CustomEvent} */ (event).detail, []));
+    this.legend.addEventListener("filter", () => {
+      this.map.filter(this.legend.wanted);
+      this.list.filter(this.legend.wanted);
+      this.best.filter(this.legend.prices);
+    });
+    this.live.addEventListener("state", (event) => this.legend.live(/** @type {CustomEvent} */ (event).detail));
+    this.legend.live(this.live.state);
+    this.seats.addEventListener("lost", (event) => {
+      if (!this.#lost.length) setTimeout(() => this.#tellLost(), 0);
+      this.#lost.push(/** @type {CustomEvent} */ (event).detail);
+    });
+    this.seats.addEventListener("freed", (event) => this.#tellFreed(/** @type {CustomEvent} */ (event).detail));
+    addEventListener("pageshow", (event) => {
+      if (event.persisted) this.basket.busy(false);
+    });
+  }
+
+  /** @param {number} seat */
+  #pick(seat) {
+    const place = this.words.fullPlace(this.seats, seat);
+    if (this.basket.isBusy) return;
+    if (!this.seats.isFree(seat)) {
+      this.basket.say(this.words.text("is_taken", { place }));
+      return;
+    }
+    if (!this.seats.chosen.has(seat) && this.seats.chosen.size >= this.max) {
+      this.basket.tell("warn", this.words.text("too_many", { n: this.max }));
+      return;
+    }
+    this.basket.hush();
+    const chosen = this.seats.toggle(seat);
+    this.basket.say(this.words.text(chosen ? "was_chosen" : "was_let_go", { place, n: this.seats.chosen.size }));
+  }
+
+  /** @param {number | null} seat */
+  #hover(seat) {
+    this.hint.hidden = seat === null;
+    if (seat === null) return;
+    const { x, y } = this.map.placeOf(seat);
+    const state = this.seats.isFree(seat) ? this.words.price(this.seats.area(seat)) : this.words.text("state_taken");
+    this.hint.textContent = `${this.words.fullPlace(this.seats, seat)} · ${state}`;
+    // Near an edge it stays within the map.
+    const half = this.hint.offsetWidth / 2 + 4;
+    const wide = this.map.canvas.clientWidth;
+    this.hint.style.left = `${Math.max(half, Math.min(wide - half, x))}px`;
+    this.hint.style.top = `${Math.max(48, y)}px`;
+  }
+
+  async #claim() {
+    const body = this.basket.body();
+    if (!body) return;
+    await this.#ask(body, [...this.seats.chosen]);
+  }
+
+  async #resume() {
+    this.basket.tell("", this.words.text("resuming"));
+    const body = this.claims.unanswered?.body ?? {};
+    const names = /** @type {string[]} */ (body.seats ?? []);
+    const party = names.map((name) => this.seats.find(name)).filter((seat) => seat !== null);
+    this.basket.busy(true);
+    this.#answered(await this.claims.resume(), /** @type {number[]} */ (party), body);
+  }
+
+  /** @param {Record<string, unknown>} body @param {number[]} party the seats that are asked for by name */
+  async #ask(body, party) {
+    // A second click is the same claim: the button says that it is on its way.
+    if (this.basket.isBusy) return;
+    this.basket.busy(true);
+    this.basket.hush();
+    this.basket.say(this.words.text("claiming"));
+    this.#answered(await this.claims.claim(body), party, body);
+  }
+
+  /** @param {Answer | null} answer @param {number[]} party @param {Record<string, unknown>} body */
+  #answered(answer, party, body) {
+    if (answer?.booking) {
+      if (answer.booking.relaxed) this.#relaxed(answer.booking);
+      else this.#go(answer.booking);
+      return;
+    }
+    this.basket.busy(false);
+    if (!answer) {
+      this.basket.tell("bad", this.words.text("no_answer"), [{ label: this.words.text("ask_again"), act: () => void this.#resume(), first: true }], true);
+      return;
+    }
+    void this.#refused(answer.problem, party, body);
+  }
+
+  /** On to the booking's page: the right to it goes by a form, so that it stands in no address. @param {Booking} booking */
+  #go(booking) {
+    this.claims.forget();
+    this.basket.forget();
+    const form = make("form", { method: "post", action: `${this.here}/bookings/${booking.id}/open`, hidden: true },
+      make("input", { type: "hidden", name: "secret", value: booking.secret }));
+    document.body.append(form);
+    form.submit();
+  }
+
+  /** Places that are not quite what was asked for: why, and a way back. @param {Booking} booking */
+  #relaxed(booking) {
+    const places = booking.places.map((place) => place.seat ?? place.area).join(", ");
+    const let_go = async () => {
+      this.claims.forget();
+      await fetch(`${this.api}/bookings/${booking.id}/cancel`, {
+        method: "POST", credentials: "omit",
+        headers: { Authorization: `Bearer ${booking.secret}`, "Idempotency-Key": `cancel-${booking.id}` },
+      }).catch(() => null);
+      this.basket.busy(false);
+    };
+    this.basket.tell("warn", this.words.text(`relaxed_${booking.relaxed}`, { places }), [
+      { label: this.words.text("go_on"), act: () => this.#go(booking), first: true },
+      { label: this.words.text("choose_others"), act: () => void let_go() },
+    ], true);
+  }
+
+  /** @param {Problem} problem @param {number[]} party @param {Record<string, unknown>} body */
+  async #refused(problem, party, body) {
+    const named = (problem.seats ?? []).map((name) => this.seats.find(name)).filter((seat) => seat !== null);
+    const seats = /** @type {number[]} */ (named);
+    const places = seats.map((seat) => this.words.fullPlace(this.seats, seat)).join("; ");
+    if (problem.code === "seats_taken") {
+      await this.live.read();
+      this.#lost = [];
+      this.seats.lose(seats);
+      this.#lost = [];
+      this.#offer(this.words.text("refused_seats_taken", { places }), party);
+      return;
+    }
+    if (problem.code === "orphan_seat") {
+      this.#offerInstead(party, seats, places);
+      return;
+    }
+    if (problem.code === "not_together") {
+      const apart = () => void this.#ask({ ...body, split: true }, []);
+      this.basket.tell("warn", this.words.text("refused_not_together"), [{ label: this.words.text("take_apart"), act: apart, first: true }], true);
+      return;
+    }
+    const known = ["sold_out", "not_on_sale", "limit_reached", "hold_limit", "too_many_places", "code_required", "rate_limited", "busy"];
+    const key = known.includes(problem.code) ? problem.code : "else";
+    this.basket.tell("bad", this.words.text(`refused_${key}`, { title: problem.title ?? "" }), [], true);
+    void this.live.read();
+  }
+
+  /** The orphan rule, kindly: which seat would stay alone, and two ways out. @param {number[]} party @param {number[]} alone @param {string} places */
+  #offerInstead(party, alone, places) {
+    const steps = [];
+    if (party.length + alone.length <= this.max) {
+      steps.push({ label: this.words.text("take_too", { places }), act: () => this.#replace([...party, ...alone]), first: true });
+    }
+    const moved = nearest(this.seats, party, { avoidAlone: true });
+    if (moved.length) steps.push({ label: this.words.text("take_instead", { places: this.#places(moved) }), act: () => this.#replace(moved) });
+    this.basket.tell("warn", this.words.text("refused_orphan_seat", { places }), steps, true);
+  }
+
+  /** Seats that are gone, and the nearest that are as good. @param {string} text @param {number[]} party @param {boolean} [go] */
+  #offer(text, party, go = true) {
+    const careful = nearest(this.seats, party, { avoidAlone: true });
+    const offer = careful.length ? careful : nearest(this.seats, party);
+    const steps = offer.length
+      ? [{ label: this.words.text("take_instead", { places: this.#places(offer) }), act: () => this.#replace(offer), first: true }]
+      : [];
+    if (offer.length) this.map.showSeat(offer[0]);
+    this.basket.tell("warn", text, steps, go);
+  }
+
+  /** @param {number[]} seats */
+  #places(seats) {
+    const [first] = seats;
+    const oneRow = seats.every((seat) => this.seats.row(seat) === this.seats.row(first));
+    if (!oneRow || seats.length === 1) return seats.map((seat) => this.words.fullPlace(this.seats, seat)).join("; ");
+    const numbers = seats.map((seat) => this.seats.number(seat)).join(", ");
+    const { label } = this.seats.row(first);
+    return `${this.seats.area(first).name}, ${this.words.text(label ? "row_seats" : "some_seats", { row: label, seats: numbers })}`;
+  }
+
+  /** @param {number[]} party */
+  #replace(party) {
+    this.seats.clear();
+    for (const seat of party) if (this.seats.isFree(seat)) this.seats.toggle(seat);
+    this.basket.say(this.words.text("were_chosen", { places: this.#places(party) }));
+  }
+
+  #tellLost() {
+    const lost = this.#lost;
+    this.#lost = [];
+    // While a claim is on its way these may be ours: its answer says so.
+    if (this.basket.isBusy || !lost.length) return;
+    const places = lost.map((seat) => this.words.fullPlace(this.seats, seat)).join("; ");
+    this.#offer(this.words.text("was_lost", { places }), [...this.seats.chosen, ...lost], false);
+  }
+
+  /** @param {number} n */
+  #tellFreed(n) {
+    this.#freed += n;
+    this.#freedTimer ||= window.setTimeout(() => {
+      this.#freedTimer = 0;
+      this.basket.say(this.words.text("came_free", { n: this.#freed }));
+      this.#freed = 0;
+    }, FREED_EVERY);
+  }
+}
+
+/** The seats that would stay alone by the present choice, for tests and for the curious. */
+export { leftAlone };
+
+async function begin() {
+  const box = document.getElementById("choose");
+  /** @type {State | null} */
+  const state = pageState();
+  if (!box || !state) return;
+  try {
+    const answer = await fetch(`${state.api}/layout?version=${state.show.version}`, { credentials: "omit" });
+    if (!answer.ok) throw new Error(`The layout was answered with ${answer.status}.`);
+    const seats = new Seats(await answer.json(), state.show.tiers);
+    const live = new Live(seats, state.api);
+    await live.start();
+    new Choosing(box, state, seats, live);
+    for (const plain of document.querySelectorAll("[data-plain]")) /** @type {HTMLElement} */ (plain).hidden = true;
+  } catch (error) {
+    document.documentElement.classList.add("plain");
+    throw error;
+  }
+}
+
+void begin();

@@ -1,0 +1,600 @@
+/**
+ * The seat map: one canvas, no dependency. What was drawn once is kept in tiles, so that moving the map is copying
+ * pictures; a seat that changes draws its own tile anew. Far away sections are named and lead closer when they are
+ * clicked; near, each seat says its number. Free, chosen and taken differ in shape, not in colour alone.
+ */
+
+import { follow } from "./gestures.js";
+import { BLOCKED, CHOSEN, FREE, TAKEN } from "./seats.js";
+
+/** @typedef {import("./seats.js").Seats} Seats */
+/** @typedef {{x: number, y: number, scale: number}} View  The world's point in the upper left corner, and pixels per metre. */
+/** @typedef {{canvas: HTMLCanvasElement, stale: boolean, used: number}} Tile */
+
+/** Edge of a tile in CSS pixels, and how many are kept: at two device pixels each, some 100 MB. */
+const TILE = 256;
+const TILES_MAX = 96;
+/** The half width of a seat in metres; neighbours stand half a metre apart. */
+const RADIUS = 0.21;
+/** From this radius in pixels on seats are shapes, and from the second on they carry their numbers. */
+const SHAPES_FROM = 3;
+const NUMBERS_FROM = 8;
+/** While seats are smaller than a finger could want to hit, a click leads closer instead. */
+const CHOOSE_FROM = 3.5;
+const SCALE_MAX = 120;
+/** New tiles may take so long in one frame, in milliseconds; what is missing follows in the next. */
+const BUDGET = 6;
+const COLOURS = 8;
+/** In a rush seats change all the time; the picture in small follows so often, in milliseconds. */
+const OVERVIEW_EVERY = 1000;
+
+/** @typedef {import("./words.js").Words} Words */
+
+/** Which of the colours `--seat-1` to `--seat-8` a price has, as the legend shows it. @param {Seats} seats @param {number} amount */
+export function colourOf(seats, amount) {
+  return (Math.max(0, seats.prices.indexOf(amount)) % COLOURS) + 1;
+}
+
+export class SeatMap extends EventTarget {
+  /** @type {Map<string, Tile>} */
+  #tiles = new Map();
+  #frame = 0;
+  #later = 0;
+  #clock = 0;
+  /** @type {View} */
+  #view = { x: 0, y: 0, scale: 1 };
+  /** The scale that the newest tiles were drawn for: while it changes, older ones are stretched. */
+  #drawnScale = 0;
+  #settled = 0;
+  #least = 1;
+  #width = 1;
+  #height = 1;
+  #ratio = 1;
+  /** @type {HTMLCanvasElement} */
+  #overview = document.createElement("canvas");
+  #overviewStale = true;
+  #overviewAt = -Infinity;
+  /** @type {number | null} */
+  #marked = null;
+  /** @type {Record<string, string>} */
+  #colours = {};
+  /** Which seats are shown as to be had; the others stay, paler. @type {(seat: number) => boolean} */
+  #wanted = () => true;
+  /** How long the script of the last frame took, in milliseconds, and whether it drew tiles. */
+  lastFrame = { ms: 0, tiles: 0 };
+
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {Seats} seats
+   * @param {Words} words
+   * @param {HTMLCanvasElement | null} [small] the map in small, with a frame around what is shown
+   */
+  constructor(canvas, seats, words, small = null) {
+    super();
+    this.canvas = canvas;
+    this.seats = seats;
+    this.words = words;
+    this.small = small;
+    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
+    this.#readColours();
+    seats.addEventListener("change", (event) => this.#changed(/** @type {CustomEvent} */ (event).detail));
+    new ResizeObserver(() => this.#resized()).observe(canvas);
+    for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)", "(forced-colors: active)"]) {
+      matchMedia(query).addEventListener("change", () => this.repaint());
+    }
+    this.#listen();
+    this.#resized();
+    this.whole();
+  }
+
+  /** Shows the whole plan. */
+  whole() {
+    const [left, top, right, bottom] = this.#stageAnd(this.seats.box);
+    this.#fit(left, top, right, bottom);
+  }
+
+  /** Shows one area as large as it fits. @param {number} index */
+  showArea(index) {
+    const [left, top, right, bottom] = this.seats.areas[index].box;
+    this.#fit(left, top, right, bottom, Math.max(this.#least, (CHOOSE_FROM + 1) / RADIUS));
+  }
+
+  /** Brings a seat into the middle, near enough to be read. @param {number} seat */
+  showSeat(seat) {
+    const scale = Math.max(this.#view.scale, NUMBERS_FROM / RADIUS);
+    this.#moveTo(
+      this.seats.xs[seat] - this.#width / scale / 2,
+      this.seats.ys[seat] - this.#height / scale / 2,
+      scale,
+    );
+  }
+
+  /** Puts a ring around the seat that somebody stands at in the list, and brings it into sight. @param {number | null} seat */
+  mark(seat) {
+    this.#marked = seat;
+    if (seat !== null) {
+      const { x, y } = this.placeOf(seat);
+      if (x < 0 || y < 0 || x > this.#width || y > this.#height || this.#radius < CHOOSE_FROM) this.showSeat(seat);
+    }
+    this.#draw();
+  }
+
+  /** Zooms about the middle. @param {number} factor */
+  zoom(factor) {
+    this.#zoomAt(this.#width / 2, this.#height / 2, factor);
+  }
+
+  /** Shows seats that are not wanted paler. @param {(seat: number) => boolean} wanted */
+  filter(wanted) {
+    this.#wanted = wanted;
+    this.repaint();
+  }
+
+  /** Draws everything anew: other colours, another filter. */
+  repaint() {
+    this.#readColours();
+    this.#anew();
+    this.#draw();
+  }
+
+  #anew() {
+    this.#tiles.clear();
+    this.#overviewStale = true;
+    this.#overviewAt = -Infinity;
+  }
+
+  /** The colour of a price. @param {number} amount */
+  #colour(amount) {
+    return this.#colours[`seat-${colourOf(this.seats, amount)}`];
+  }
+
+  /** The seat under a point of the canvas in CSS pixels; null when there is none. @param {number} px @param {number} py */
+  seatAt(px, py) {
+    const x = this.#view.x + px / this.#view.scale;
+    const y = this.#view.y + py / this.#view.scale;
+    const reach = Math.max(RADIUS * 1.25, 12 / this.#view.scale);
+    let best = null;
+    let nearest = reach * reach;
+    for (const row of this.seats.rows) {
+      if (x < row.left - reach || x > row.right + reach || y < row.top - reach || y > row.bottom + reach) continue;
+      for (let seat = row.first; seat < row.first + row.count; seat += 1) {
+        const dx = this.seats.xs[seat] - x;
+        const dy = this.seats.ys[seat] - y;
+        const distance = dx * dx + dy * dy;
+        if (distance < nearest) {
+          nearest = distance;
+          best = seat;
+        }
+      }
+    }
+    return best;
+  }
+
+  /** The area under a point of the canvas, by its index; null when there is none. @param {number} px @param {number} py */
+  areaAt(px, py) {
+    const x = this.#view.x + px / this.#view.scale;
+    const y = this.#view.y + py / this.#view.scale;
+    const found = this.seats.areas.findIndex(
+      ({ box: [left, top, right, bottom] }) => x >= left && x <= right && y >= top && y <= bottom,
+    );
+    return found < 0 ? null : found;
+  }
+
+  /** Where a seat stands on the canvas, in CSS pixels. @param {number} seat */
+  placeOf(seat) {
+    return {
+      x: (this.seats.xs[seat] - this.#view.x) * this.#view.scale,
+      y: (this.seats.ys[seat] - this.#view.y) * this.#view.scale,
+    };
+  }
+
+  get #radius() {
+    return this.#view.scale * RADIUS;
+  }
+
+  /** @param {[number, number, number, number]} box @returns {[number, number, number, number]} */
+  #stageAnd([left, top, right, bottom]) {
+    const [x, y] = this.seats.focal;
+    return [Math.min(left, x - 3) - 1, Math.min(top, y - 1) - 1, Math.max(right, x + 3) + 1, Math.max(bottom, y) + 1];
+  }
+
+  /** @param {number} left @param {number} top @param {number} right @param {number} bottom @param {number} [atLeast] */
+  #fit(left, top, right, bottom, atLeast = 0) {
+    const fitting = Math.min(this.#width / (right - left), this.#height / (bottom - top));
+    const scale = Math.min(SCALE_MAX, Math.max(fitting, atLeast));
+    this.#moveTo((left + right - this.#width / scale) / 2, (top + bottom - this.#height / scale) / 2, scale);
+  }
+
+  /** @param {number} x @param {number} y @param {number} scale */
+  #moveTo(x, y, scale) {
+    const [left, top, right, bottom] = this.#stageAnd(this.seats.box);
+    this.#least = Math.min(this.#width / (right - left), this.#height / (bottom - top));
+    scale = Math.min(SCALE_MAX, Math.max(this.#least * 0.8, scale));
+    // The plan cannot be pushed out of sight: its middle stays within reach of the canvas.
+    const [wide, high] = [this.#width / scale, this.#height / scale];
+    x = Math.min(right - wide * 0.25, Math.max(left - wide * 0.75, x));
+    y = Math.min(bottom - high * 0.25, Math.max(top - high * 0.75, y));
+    if (scale !== this.#view.scale) this.#settled = performance.now() + 90;
+    this.#view = { x, y, scale };
+    this.dispatchEvent(new Event("move"));
+    this.#draw();
+  }
+
+  /** @param {number} px @param {number} py @param {number} factor */
+  #zoomAt(px, py, factor) {
+    const { x, y, scale } = this.#view;
+    const next = Math.min(SCALE_MAX, Math.max(this.#least * 0.8, scale * factor));
+    this.#moveTo(x + px / scale - px / next, y + py / scale - py / next, next);
+  }
+
+  #resized() {
+    const box = this.canvas.getBoundingClientRect();
+    if (!box.width || !box.height) return;
+    const first = this.#width === 1;
+    this.#ratio = Math.min(3, devicePixelRatio || 1);
+    this.#width = box.width;
+    this.#height = box.height;
+    this.canvas.width = Math.round(box.width * this.#ratio);
+    this.canvas.height = Math.round(box.height * this.#ratio);
+    this.#anew();
+    if (first) this.whole();
+    this.#draw();
+  }
+
+  #readColours() {
+    const style = getComputedStyle(this.canvas);
+    const names = ["map-ground", "map-area", "map-line", "map-text", "seat-taken", "seat-chosen", "seat-on-chosen", "seat-on"];
+    for (let i = 1; i <= COLOURS; i += 1) names.push(`seat-${i}`);
+    for (const name of names) this.#colours[name] = style.getPropertyValue(`--${name}`).trim() || "#888";
+  }
+
+  /** @param {number[]} changed */
+  #changed(changed) {
+    if (changed.length) this.#overviewStale = true;
+    if (changed.length > 2000) {
+      for (const tile of this.#tiles.values()) tile.stale = true;
+    } else {
+      for (const [key, tile] of this.#tiles) {
+        const [scale, i, j] = key.split(":").map(Number);
+        const edge = TILE / scale;
+        const around = RADIUS * 2;
+        tile.stale ||= changed.some((seat) => {
+          const x = this.seats.xs[seat];
+          const y = this.seats.ys[seat];
+          return x > i * edge - around && x < (i + 1) * edge + around && y > j * edge - around && y < (j + 1) * edge + around;
+        });
+      }
+    }
+    this.#draw();
+  }
+
+  #draw() {
+    if (!this.#frame) this.#frame = requestAnimationFrame(() => this.#paint());
+  }
+
+  #paint() {
+    this.#frame = 0;
+    const began = performance.now();
+    this.#clock += 1;
+    const { x, y, scale } = this.#view;
+    const { context } = this;
+    context.setTransform(this.#ratio, 0, 0, this.#ratio, 0, 0);
+    context.fillStyle = this.#colours["map-ground"];
+    context.fillRect(0, 0, this.#width, this.#height);
+    // While somebody zooms, what there is is stretched; sharp tiles follow when the hand rests.
+    const resting = began >= this.#settled;
+    const tiles = resting || !this.#drawnScale ? scale : this.#drawnScale;
+    if (tiles === scale) this.#drawnScale = scale;
+    this.#paintOverview();
+    const edge = TILE / tiles;
+    let drawn = 0;
+    let missing = !resting;
+    for (let j = Math.floor(y / edge); j * edge < y + this.#height / scale; j += 1) {
+      for (let i = Math.floor(x / edge); i * edge < x + this.#width / scale; i += 1) {
+        const key = `${tiles}:${i}:${j}`;
+        let tile = this.#tiles.get(key);
+        if ((!tile || tile.stale) && tiles === scale) {
+          if (drawn && performance.now() - began > BUDGET) missing = true;
+          else {
+            tile = this.#tile(key, i, j, edge, tile);
+            drawn += 1;
+          }
+        }
+        if (!tile) continue;
+        tile.used = this.#clock;
+        const [left, top] = [(i * edge - x) * scale, (j * edge - y) * scale];
+        context.drawImage(tile.canvas, left, top, edge * scale, edge * scale);
+      }
+    }
+    this.#paintAreas();
+    this.#paintMark();
+    this.#paintSmall();
+    if (drawn) this.#forget();
+    this.lastFrame = { ms: performance.now() - began, tiles: drawn };
+    if (missing) this.#draw();
+    else if (this.#overviewStale && !this.#later) {
+      this.#later = window.setTimeout(() => {
+        this.#later = 0;
+        this.#draw();
+      }, OVERVIEW_EVERY);
+    }
+  }
+
+  /** Throws away the tiles that were not shown for longest. */
+  #forget() {
+    if (this.#tiles.size <= TILES_MAX) return;
+    const oldest = [...this.#tiles].sort(([, a], [, b]) => a.used - b.used);
+    for (const [key] of oldest.slice(0, this.#tiles.size - TILES_MAX)) this.#tiles.delete(key);
+  }
+
+  /** @param {string} key @param {number} i @param {number} j @param {number} edge @param {Tile | undefined} tile */
+  #tile(key, i, j, edge, tile) {
+    const size = Math.round(TILE * this.#ratio);
+    const canvas = tile?.canvas ?? document.createElement("canvas");
+    canvas.width = canvas.height = size;
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const scale = (TILE / edge) * this.#ratio;
+    context.setTransform(scale, 0, 0, scale, -i * edge * scale, -j * edge * scale);
+    this.#paintGround(context, scale);
+    this.#paintSeats(context, scale, i * edge, j * edge, (i + 1) * edge, (j + 1) * edge);
+    const made = { canvas, stale: false, used: this.#clock };
+    this.#tiles.set(key, made);
+    return made;
+  }
+
+  /** The stage and the areas' grounds. @param {CanvasRenderingContext2D} context @param {number} scale */
+  #paintGround(context, scale) {
+    context.lineWidth = 1 / scale;
+    context.strokeStyle = this.#colours["map-line"];
+    context.fillStyle = this.#colours["map-area"];
+    for (const { box: [left, top, right, bottom] } of this.seats.areas) {
+      context.beginPath();
+      context.roundRect(left, top, right - left, bottom - top, 0.4);
+      context.fill();
+      context.stroke();
+    }
+    const [x, y] = this.seats.focal;
+    context.beginPath();
+    context.roundRect(x - 3, y - 1, 6, 0.8, 0.2);
+    context.fill();
+    context.stroke();
+    context.fillStyle = this.#colours["map-text"];
+    context.font = "0.5px system-ui, sans-serif";
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText(this.words.text("stage"), x, y - 0.6);
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} scale device pixels per metre
+   * @param {number} left @param {number} top @param {number} right @param {number} bottom
+   */
+  #paintSeats(context, scale, left, top, right, bottom) {
+    const { xs, ys, state, rows } = this.seats;
+    const pixels = (scale * RADIUS) / this.#ratio;
+    const shapes = pixels >= SHAPES_FROM;
+    const numbers = pixels >= NUMBERS_FROM;
+    /** Seats of one look are one path: changing the colour costs more than a seat. @type {Map<string, number[]>} */
+    const looks = new Map();
+    for (const row of rows) {
+      if (row.right < left || row.left > right || row.bottom < top || row.top > bottom) continue;
+      const colour = this.#colour(this.seats.areas[row.area].price);
+      for (let seat = row.first; seat < row.first + row.count; seat += 1) {
+        const x = xs[seat];
+        const y = ys[seat];
+        if (x + RADIUS < left || x - RADIUS > right || y + RADIUS < top || y - RADIUS > bottom) continue;
+        const pale = state[seat] === FREE && !this.#wanted(seat);
+        const look = `${state[seat]}${pale ? "p" : ""}${state[seat] === FREE ? colour : ""}`;
+        const alike = looks.get(look);
+        if (alike) alike.push(seat);
+        else looks.set(look, [seat]);
+      }
+    }
+    for (const [look, seats] of looks) {
+      const kind = Number(look[0]);
+      context.globalAlpha = look[1] === "p" ? 0.22 : 1;
+      if (kind === TAKEN) this.#paintTaken(context, seats, shapes, scale);
+      else if (kind === BLOCKED) this.#paintBlocked(context, seats);
+      else if (kind === CHOSEN) this.#paintChosen(context, seats, shapes);
+      else this.#paintFree(context, seats, shapes, look.slice(look[1] === "p" ? 2 : 1));
+      if (numbers && kind === FREE) this.#paintNumbers(context, seats);
+    }
+    context.globalAlpha = 1;
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes @param {string} colour */
+  #paintFree(context, seats, shapes, colour) {
+    const { xs, ys } = this.seats;
+    context.fillStyle = colour;
+    if (!shapes) {
+      for (const seat of seats) context.fillRect(xs[seat] - RADIUS, ys[seat] - RADIUS, RADIUS * 2, RADIUS * 2);
+      return;
+    }
+    context.beginPath();
+    for (const seat of seats) {
+      context.moveTo(xs[seat] + RADIUS, ys[seat]);
+      context.arc(xs[seat], ys[seat], RADIUS, 0, Math.PI * 2);
+    }
+    context.fill();
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes @param {number} scale */
+  #paintTaken(context, seats, shapes, scale) {
+    const { xs, ys } = this.seats;
+    if (!shapes) {
+      context.fillStyle = this.#colours["seat-taken"];
+      const half = RADIUS * 0.45;
+      for (const seat of seats) context.fillRect(xs[seat] - half, ys[seat] - half, half * 2, half * 2);
+      return;
+    }
+    const half = RADIUS * 0.5;
+    context.strokeStyle = this.#colours["seat-taken"];
+    context.lineWidth = Math.max(1 / scale, RADIUS * 0.22);
+    context.beginPath();
+    for (const seat of seats) {
+      context.moveTo(xs[seat] - half, ys[seat] - half);
+      context.lineTo(xs[seat] + half, ys[seat] + half);
+      context.moveTo(xs[seat] + half, ys[seat] - half);
+      context.lineTo(xs[seat] - half, ys[seat] + half);
+    }
+    context.stroke();
+  }
+
+  /** A bar, as on a closed road. @param {CanvasRenderingContext2D} context @param {number[]} seats */
+  #paintBlocked(context, seats) {
+    context.fillStyle = this.#colours["seat-taken"];
+    for (const seat of seats) {
+      context.fillRect(this.seats.xs[seat] - RADIUS * 0.7, this.seats.ys[seat] - RADIUS * 0.16, RADIUS * 1.4, RADIUS * 0.32);
+    }
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes */
+  #paintChosen(context, seats, shapes) {
+    const { xs, ys } = this.seats;
+    const half = RADIUS * 1.12;
+    context.fillStyle = this.#colours["seat-chosen"];
+    context.beginPath();
+    for (const seat of seats) context.roundRect(xs[seat] - half, ys[seat] - half, half * 2, half * 2, RADIUS * 0.4);
+    context.fill();
+    if (!shapes) return;
+    context.strokeStyle = this.#colours["seat-on-chosen"];
+    context.lineWidth = RADIUS * 0.3;
+    context.beginPath();
+    for (const seat of seats) {
+      context.moveTo(xs[seat] - RADIUS * 0.5, ys[seat]);
+      context.lineTo(xs[seat] - RADIUS * 0.1, ys[seat] + RADIUS * 0.4);
+      context.lineTo(xs[seat] + RADIUS * 0.55, ys[seat] - RADIUS * 0.45);
+    }
+    context.stroke();
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {number[]} seats */
+  #paintNumbers(context, seats) {
+    const { xs, ys } = this.seats;
+    context.fillStyle = this.#colours["seat-on"];
+    context.font = `600 ${RADIUS}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (const seat of seats) context.fillText(this.seats.number(seat), xs[seat], ys[seat] + 0.01, RADIUS * 1.7);
+  }
+
+  /** The names of the areas, and what is left in them, while their seats are too small to be told apart. */
+  #paintAreas() {
+    const { context } = this;
+    const { x, y, scale } = this.#view;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (const area of this.seats.areas) {
+      if (area.seated && this.#radius >= SHAPES_FROM) continue;
+      const [left, top, right, bottom] = area.box;
+      const [middle, across] = [((left + right) / 2 - x) * scale, (right - left) * scale];
+      const centre = ((top + bottom) / 2 - y) * scale;
+      if (across < 40) continue;
+      const left_ = this.words.text("left", { n: area.left });
+      const lines = [area.name, `${this.words.price(area)} · ${left_}`];
+      const wide = Math.min(across - 8, 8 + Math.max(...lines.map((line, i) => line.length * (i ? 7 : 8))));
+      context.globalAlpha = 0.92;
+      context.fillStyle = this.#colours["map-ground"];
+      context.beginPath();
+      context.roundRect(middle - wide / 2, centre - 22, wide, 44, 6);
+      context.fill();
+      context.globalAlpha = 1;
+      context.fillStyle = this.#colours["map-text"];
+      context.font = "600 15px system-ui, sans-serif";
+      context.fillText(lines[0], middle, centre - 9, wide - 8);
+      context.font = "13px system-ui, sans-serif";
+      context.fillText(lines[1], middle, centre + 10, wide - 8);
+    }
+  }
+
+  #paintMark() {
+    if (this.#marked === null) return;
+    const { x, y } = this.placeOf(this.#marked);
+    this.context.strokeStyle = this.#colours["seat-chosen"];
+    this.context.lineWidth = 3;
+    this.context.beginPath();
+    this.context.arc(x, y, this.#radius * 1.5 + 2, 0, Math.PI * 2);
+    this.context.stroke();
+  }
+
+  /** A small picture of everything: what is shown where no sharp tile is yet, and in the corner. */
+  #paintOverview() {
+    const [left, top, right, bottom] = this.#stageAnd(this.seats.box);
+    if (this.#overviewStale && performance.now() - this.#overviewAt >= OVERVIEW_EVERY) {
+      this.#overviewStale = false;
+      this.#overviewAt = performance.now();
+      const scale = Math.min(1024 / (right - left), 1024 / (bottom - top));
+      this.#overview.width = Math.max(1, Math.round((right - left) * scale));
+      this.#overview.height = Math.max(1, Math.round((bottom - top) * scale));
+      const context = /** @type {CanvasRenderingContext2D} */ (this.#overview.getContext("2d"));
+      context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
+      this.#paintGround(context, scale);
+      const ratio = this.#ratio;
+      this.#ratio = 1;
+      this.#paintSeats(context, scale, left, top, right, bottom);
+      this.#ratio = ratio;
+    }
+    const { x, y, scale } = this.#view;
+    this.context.drawImage(this.#overview, (left - x) * scale, (top - y) * scale, (right - left) * scale, (bottom - top) * scale);
+  }
+
+  #paintSmall() {
+    const { small } = this;
+    if (!small) return;
+    const [left, top, right, bottom] = this.#stageAnd(this.seats.box);
+    const shown = this.#view.scale > this.#least * 1.3;
+    small.hidden = !shown;
+    if (!shown) return;
+    const width = 120;
+    const height = Math.round(Math.min(120, (width * (bottom - top)) / (right - left)));
+    if (small.width !== width * 2 || small.height !== height * 2) {
+      small.width = width * 2;
+      small.height = height * 2;
+    }
+    const context = /** @type {CanvasRenderingContext2D} */ (small.getContext("2d"));
+    context.clearRect(0, 0, small.width, small.height);
+    context.drawImage(this.#overview, 0, 0, small.width, small.height);
+    const across = small.width / (right - left);
+    const down = small.height / (bottom - top);
+    context.strokeStyle = this.#colours["seat-chosen"];
+    context.lineWidth = 4;
+    context.strokeRect(
+      (this.#view.x - left) * across, (this.#view.y - top) * down,
+      (this.#width / this.#view.scale) * across, (this.#height / this.#view.scale) * down,
+    );
+  }
+
+  #listen() {
+    follow(this.canvas, {
+      pan: (dx, dy) => {
+        const { x, y, scale } = this.#view;
+        this.#moveTo(x - dx / scale, y - dy / scale, scale);
+      },
+      zoom: (px, py, factor) => this.#zoomAt(px, py, factor),
+      whole: () => this.whole(),
+      click: (px, py) => this.#clicked(px, py),
+      hover: (at) => {
+        const seat = at && this.#radius >= CHOOSE_FROM ? this.seatAt(at.x, at.y) : null;
+        this.dispatchEvent(new CustomEvent("hover", { detail: seat }));
+      },
+    });
+  }
+
+  /** @param {number} px @param {number} py */
+  #clicked(px, py) {
+    if (this.#radius < CHOOSE_FROM) {
+      const index = this.areaAt(px, py);
+      const area = index === null ? null : this.seats.areas[index];
+      if (area && !area.seated) this.dispatchEvent(new CustomEvent("area", { detail: index }));
+      else this.#zoomAt(px, py, Math.max(2, (CHOOSE_FROM + 1.5) / this.#radius));
+      return;
+    }
+    const seat = this.seatAt(px, py);
+    if (seat !== null) this.dispatchEvent(new CustomEvent("pick", { detail: seat }));
+    else {
+      const index = this.areaAt(px, py);
+      if (index !== null && !this.seats.areas[index].seated) this.dispatchEvent(new CustomEvent("area", { detail: index }));
+    }
+  }
+}
