@@ -55,6 +55,12 @@ MADE = {
     "job_id": """insert into dead_letters (job_id, kind, payload, attempts, last_error, created_at)
                  values ($1, 'follow:x', jsonb_build_array($2::uuid, $3::uuid), 1, 'x', now())""",
 }  # fmt: skip
+# The invoice number 1 of the booking $1.
+INVOICE = """insert into invoices (organizer_id, number, label, kind, show_id, booking_id, source_id, reference, show_name,
+               starts_at, timezone, currency, total, lines, legal_name, address, tax_id, note, language)
+             select organizer_id, 1, '1', 'invoice', show_id, booking_id, booking_id, reference, 'Hamlet', now(), 'UTC', 'EUR',
+               5, '[{"quantity": 1, "face": 5, "fee": 0, "tax": 0, "tax_basis_points": 0}]', 'House', '', '', '', 'en'
+               from bookings where booking_id = $1"""
 # Of the key: no bookings.
 SCOPES = ["shows.read_all", "venues.read", "blocks.write"]
 YARD = {"name": "Yard", "kind": "standing", "capacity": 700}
@@ -125,7 +131,7 @@ async def furnish(engine: Engine) -> Furnished:
             "venue_id": venue["id"],
             "layout_id": layout["id"],
             "booking_id": booking["id"],
-            # Of the ticket of that booking.
+            # Of the ticket of that booking, and of its invoice.
             "number": "1",
             "gate_id": gates["id"],
             "list_id": lists["id"],
@@ -138,6 +144,7 @@ async def furnish(engine: Engine) -> Furnished:
     for name, statement in MADE.items():
         ids[name] = str(new_id())
         await engine.db.execute(statement, UUID(ids[name]), house, member.person_id)
+    await engine.db.execute(INVOICE, UUID(ids["booking_id"]))
     neighbour = await _neighbour(engine)
     return Furnished({**ids, "organizer_id": neighbour.organizer_id}, tokens, email, neighbour)
 

@@ -205,6 +205,8 @@ async def _people(walk: Walk) -> None:
     await ask("DELETE /v1/keys/{key_id}", "key.revoked", key_id=key)
     await ask("PATCH /v1/organizer", "organizer.edited", {"second_factor_required": False})
     await ask("PUT /v1/organizer/letters", "letters.edited", {"language": "de"})
+    invoicing = {"legal_name": "Opera GmbH"}
+    await ask("PUT /v1/organizer/invoicing", "organizer.invoicing", invoicing)
 
 
 async def _webhooks(walk: Walk) -> None:

@@ -27,7 +27,7 @@ from holdfast.platform.ids import new_id
 from holdfast.platform.routing import Route
 from holdfast.platform.secret import Secrets
 from holdfast.platform.settings import Settings
-from tests.api.furnishing import MADE
+from tests.api.furnishing import INVOICE, MADE
 from tests.api.people import another_house, signed_in
 from tests.conftest import client_of
 
@@ -144,6 +144,7 @@ async def theirs(owner: Client, engine: Engine, db: Database, a_show: Any) -> di
     for name in {name for route in WALKED for name, _, _ in route.parameters} & set(MADE):
         ids[name] = str(new_id())
         await db.execute(MADE[name], UUID(ids[name]), member.organizer_id, member.person_id)
+    await db.execute(INVOICE, UUID(ids["booking_id"]))
     return ids
 
 
