@@ -52,12 +52,11 @@ async def happened(
 
 async def taken(engine: Engine, fact: Fact, taker: Taker) -> None:
     async with engine.db.transaction() as tx:
-        await jobs.enqueue(tx, "follow:webhooks", msgspec.to_builtins(fact), job_id=fact.id)
+        await jobs.enqueue(tx, "follow:webhooks", {"facts": [msgspec.to_builtins(fact)]}, job_id=fact.id)
     job = await leased(engine, "follow:webhooks")
     assert job is not None
     await taker.take(job, engine.db)
-    if not job.finished:
-        await engine.db.execute("delete from jobs where job_id = $1", job.id)
+    assert job.finished
 
 
 async def leased(engine: Engine, kind: str) -> Job | None:

@@ -36,7 +36,7 @@ async def house(engine: Engine) -> OrganizerId:
 
 async def stored(tx: Transaction, house: OrganizerId, kind: str = facts.BOOKING_CONFIRMED) -> UUID:
     fact = Fact(new_id(), kind, new_id(), "2026-01-01T00:00:00.000Z", {"organizer_id": str(house)})
-    assert await feed.store(tx, house, fact, show_id=fact.show_id, in_feed=True)
+    assert await feed.store(tx, house, fact.show_id, [fact], not_in_feed=()) == {fact.id}
     return fact.id
 
 
@@ -128,7 +128,7 @@ async def test_what_was_only_sent_is_forgotten_sooner(engine: Engine, house: Org
     (kept,) = await filled(engine, house, 1)
     async with engine.db.transaction() as tx:
         ping = Fact(new_id(), "webhook.ping", new_id(), "", {})
-        await feed.store(tx, house, ping, show_id=None, in_feed=False)
+        await feed.store(tx, house, None, [ping], not_in_feed={ping.kind})
     await engine.db.execute("update facts set stored_at = now() - interval '8 days'")
     assert await feed.forget_old(engine.db) == 1
     assert [row["fact_id"] for row in await engine.db.rows("select fact_id from facts")] == [kept]

@@ -14,10 +14,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from holdfast import accounts, facts
 from holdfast.engine import Engine
 from holdfast.platform import clock, jobs
-from holdfast.platform.db import Database
 from holdfast.platform.ids import OrganizerId, new_id
 from holdfast.platform.jobs import Job, Later
-from holdfast.platform.outbox import Fact, Followers
+from holdfast.platform.outbox import Fact, Followers, Relay, announce
 from holdfast.platform.settings import Settings
 from holdfast.webhooks import Sending, delivering, endpoints, feed, replaying, signing
 from holdfast.webhooks.delivering import DELIVER, Deliverer
@@ -25,6 +24,7 @@ from holdfast.webhooks.sending import PING, SAID_BYTES
 from holdfast.webhooks.taking import Taker
 from tests.domains.receiver import Receiver, answer, open_all
 from tests.domains.sending import (
+    BOOKED,
     another_house,
     endpoint,
     happened,
@@ -103,7 +103,8 @@ async def test_a_run_whose_lease_was_lost_leaves_neither_fact_nor_delivery(
     fact = Fact(
         new_id(), facts.SHOW_CREATED, new_id(), "2026-01-01T00:00:00.000Z", {"organizer_id": str(house)}
     )
-    job = Job(new_id(), "follow:webhooks", msgspec.to_builtins(fact), 1, datetime.now(UTC), new_id())
+    payload = {"facts": [msgspec.to_builtins(fact)]}
+    job = Job(new_id(), "follow:webhooks", payload, 1, datetime.now(UTC), new_id())
     with pytest.raises(jobs.LeaseLost):
         await Taker(engine.db).take(job, engine.db)
     for table in ("facts", "webhook_deliveries", "jobs"):
@@ -129,13 +130,13 @@ async def test_availability_goes_to_those_alone_who_ask_for_it_by_name(
     sending.follow(followers)
     await endpoint(engine, house, "http://127.0.0.1:9/all")
     await taker.look()
-    assert not taker.is_asked()
+    assert not taker.wants(facts.AVAILABILITY_CHANGED)
     fact = Fact(new_id(), facts.AVAILABILITY_CHANGED, show, "2026-01-01T00:00:00.000Z", {"revision": 1})
     await taken(engine, fact, taker)
     assert await engine.db.value("select count(*) from facts") == 0
     asks, _ = await endpoint(engine, house, "http://127.0.0.1:9/asks", kinds=[facts.AVAILABILITY_CHANGED])
     await taker.look()
-    assert taker.is_asked()
+    assert taker.wants(facts.AVAILABILITY_CHANGED)
     await taken(engine, msgspec.structs.replace(fact, id=new_id()), taker)
     assert [
         row["webhook_id"] for row in await engine.db.rows("select webhook_id from webhook_deliveries")
@@ -144,16 +145,27 @@ async def test_availability_goes_to_those_alone_who_ask_for_it_by_name(
     assert (await feed.read(engine.db, house, None, 10)).facts == []
 
 
-async def test_while_nobody_asks_for_availability_there_are_no_jobs_for_it(engine: Engine) -> None:
-    followers, wanted = Followers(), False
-
-    async def never(job: Job, db: Database) -> None:
-        raise AssertionError
-
-    followers.follow(facts.AVAILABILITY_CHANGED, "webhooks", never, wanted=lambda: wanted)
-    assert followers.of(facts.AVAILABILITY_CHANGED) == []
-    wanted = True
-    assert followers.of(facts.AVAILABILITY_CHANGED) == ["webhooks"]
+async def test_a_show_that_sells_out_costs_a_job_for_many_facts(engine: Engine, house: OrganizerId) -> None:
+    """One job and one transaction for each fact made 16 of them a second on a busy machine."""
+    made, _ = await endpoint(engine, house, "http://127.0.0.1:9/")
+    show, followers = new_id(), Followers()
+    sending = Sending(engine.db, engine.settings, engine.secrets, engine.broadcast)
+    sending.follow(followers)
+    async with engine.db.transaction() as tx:
+        ids = {
+            await announce(tx, show, facts.BOOKING_CONFIRMED, {**BOOKED, "organizer_id": str(house)})
+            for _ in range(30)
+        }
+        await announce(tx, show, facts.AVAILABILITY_CHANGED, {"revision": 1})
+    assert await Relay(engine.db, followers).hand_on() == 31
+    job = await leased(engine, "follow:webhooks")
+    assert job is not None and await leased(engine, "follow:webhooks") is None
+    await followers.handlers()[job.kind](job, engine.db)
+    assert job.finished
+    assert {row["fact_id"] for row in await log(engine, made.webhook_id)} == ids
+    assert await engine.db.value("select count(*) from jobs where kind = $1", DELIVER) == 30
+    await feed.number(engine.db)
+    assert {fact.id for fact in (await feed.read(engine.db, house, None, 100)).facts} == ids
 
 
 async def test_nothing_is_sent_to_an_organizer_that_is_suspended(

@@ -26,6 +26,7 @@ from holdfast.platform.outbox import (
     announce,
     cloudevent,
     fact_of,
+    facts_of,
 )
 from holdfast.platform.settings import Settings, environment
 from tests.platform.eventually import until
@@ -217,6 +218,76 @@ async def test_a_worker_gives_each_fact_to_the_handler_of_its_kind(db: Database,
     await running
 
 
+async def test_who_gathers_has_one_job_for_all_facts_of_a_show_that_it_wants(
+    db: Database, settings: Settings
+) -> None:
+    got: list[list[Fact]] = []
+
+    async def count(job: jobs.Job, db: Database) -> None:
+        got.append(facts_of(job))
+
+    followers = following(("show.changed", "mail"))
+    followers.gather(
+        ["show.changed", "show.moved"], "figures", count, wanted=lambda kind: kind != "show.moved"
+    )
+    ids = set(await announced(db, "show.changed", show_id=new_id(), count=3))
+    await announced(db, "show.moved")
+    await announced(db, "show.created")
+    assert await Relay(db, followers).hand_on() == 5
+    assert await db.value("select count(*) from jobs where kind = 'follow:mail'") == 3
+    worker = jobs.Worker(db, settings, {"follow:figures": followers.handlers()["follow:figures"]})
+    running = asyncio.create_task(worker.run())
+    await until(lambda: got)
+    await worker.stop()
+    await running
+    assert [{fact.id for fact in taken} for taken in got] == [ids]
+    assert await db.value("select count(*) from jobs where kind <> 'follow:mail'") == 0
+
+
+async def test_a_fact_that_cannot_be_taken_keeps_no_other_from_it(db: Database, settings: Settings) -> None:
+    got: set[int] = set()
+
+    async def count(job: jobs.Job, db: Database) -> None:
+        numbers = {fact.data["number"] for fact in facts_of(job)}
+        if 5 in numbers:
+            raise ValueError("five is none")
+        assert not numbers & got
+        got.update(numbers)
+
+    followers = Followers()
+    followers.gather(["show.changed"], "figures", count)
+    await announced(db, "show.changed", show_id=new_id(), count=9)
+    await Relay(db, followers).hand_on()
+    worker = jobs.Worker(db, settings, followers.handlers(), retry_seconds=0.01)
+    running = asyncio.create_task(worker.run())
+
+    async def is_dead() -> bool:
+        return bool(await db.value("select count(*) from dead_letters"))
+
+    await until(is_dead)
+    await until(lambda: got == {0, 1, 2, 3, 4, 6, 7, 8})
+    await worker.stop()
+    await running
+    [letter] = await jobs.dead(db)
+    assert [fact["data"] for fact in letter.payload["facts"]] == [{"number": 5}]
+
+
+async def test_a_show_that_sells_out_does_not_hold_up_the_facts_of_another(db: Database) -> None:
+    handed: list[UUID] = []
+
+    async def keep(tx: Any, show_id: UUID, facts: Any) -> None:
+        handed.append(show_id)
+
+    followers = Followers()
+    followers.keep(keep)
+    sells_out, other = new_id(), new_id()
+    await announced(db, "show.changed", show_id=sells_out, count=2 * FACTS_AT_ONCE + 1)
+    await announced(db, "show.changed", show_id=other)
+    assert await Relay(db, followers).hand_on() == 2 * FACTS_AT_ONCE + 2
+    assert sorted(handed[:2]) == sorted([sells_out, other])
+    assert handed[2:] == [sells_out, sells_out]
+
+
 async def test_every_fact_that_is_announced_is_described(db: Database) -> None:
     """Kinds by the text of the functions and of the code, fields by what the database really says."""
     sql = [path.read_text("utf-8") for path in (SOURCE / "holdfast").rglob("*.sql")]
@@ -225,6 +296,9 @@ async def test_every_fact_that_is_announced_is_described(db: Database) -> None:
     kinds |= {kind for text in code for kind in re.findall(r'announce\([^")]*"([a-z_]+\.[a-z_]+)"', text)}
     named = {name for text in code for name in re.findall(r'announce\([^")]*?\b([A-Z_]{2,})\b', text)}
     kinds |= {kind for name in named if isinstance(kind := getattr(facts, name, None), str)}
+    # By the payload that is made of them, outside of the room that describes them.
+    made = "".join(text for text in code if "class BookingConfirmed" not in text)
+    kinds |= {kind for kind, payload in facts.PAYLOADS.items() if re.search(rf"\b{payload.__name__}\(", made)}
     assert kinds == set(facts.PAYLOADS)
     said = await db.value("select array(select jsonb_object_keys(booking_facts(null::bookings)))")
     for payload in (facts.BookingConfirmed, facts.BookingCancelled):

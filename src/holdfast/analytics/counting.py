@@ -1,33 +1,28 @@
 """Counting what happens: facts, each once, and the ends of attempts that are no facts, which processes tell by and by."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from holdfast import facts
 from holdfast.booking import Office
 from holdfast.platform import clock, jobs, outbox, telemetry
-from holdfast.platform.db import Database, Transaction, load_queries
+from holdfast.platform.db import Database, load_queries
 from holdfast.platform.errors import Busy
-from holdfast.platform.ids import ShowId
 from holdfast.platform.jobs import Job
-from holdfast.platform.outbox import Followers
+from holdfast.platform.outbox import Fact, Followers
 
 sql = load_queries(__file__)
 log = telemetry.log("analytics")
 
 # What a process that is killed has not written down yet.
 ENDS_SECONDS = 5.0
+KINDS = (facts.BOOKING_CONFIRMED, facts.BOOKING_CANCELLED, facts.BOOKING_FAILED, facts.PAYMENT_DECLINED)
 
 
 def follow(followers: Followers) -> None:
-    """Has the facts counted that figures are made of."""
-    for kind, handler in (
-        (facts.BOOKING_CONFIRMED, _confirmed),
-        (facts.BOOKING_CANCELLED, _cancelled),
-        (facts.BOOKING_FAILED, _failed),
-        (facts.PAYMENT_DECLINED, _declined),
-    ):
-        followers.follow(kind, "analytics", handler)
+    """Has the facts counted that figures are made of, many at once."""
+    followers.gather(KINDS, "analytics", _count)
 
 
 class Ends:
@@ -44,7 +39,7 @@ class Ends:
         shows, outcomes, times = zip(*((show, end, n) for (show, end), n in counted.items()), strict=True)
         try:
             await self._office.db.execute(
-                sql.outcomes_counted, clock.now(), list(shows), list(outcomes), list(times)
+                sql.outcomes_counted, [clock.now()] * len(shows), list(shows), list(outcomes), list(times)
             )
         except Busy:
             self._office.ends.give_back(counted)
@@ -58,43 +53,40 @@ class Ends:
             log.warning("some ends were not counted", error=str(error))
 
 
-async def _confirmed(job: Job, db: Database) -> None:
-    show_id, at, made = _of(job)
-    async with db.transaction() as tx:
-        await tx.execute(
-            sql.sale_counted, show_id, at, made.organizer_id, made.currency, made.quantity, made.total
+async def _count(job: Job, db: Database) -> None:
+    counted = [(fact, datetime.fromisoformat(fact.time), facts.of(fact)) for fact in outbox.facts_of(job)]
+    show_id = counted[0][0].show_id
+    sales = [
+        (
+            at,
+            said.organizer_id,
+            said.currency,
+            fact.kind == facts.BOOKING_CANCELLED,
+            said.quantity,
+            said.total,
         )
-        await tx.execute(sql.size_counted, show_id, made.quantity, made.organizer_id)
-        await _end(tx, job, show_id, at, "confirmed")
-
-
-async def _cancelled(job: Job, db: Database) -> None:
-    show_id, at, ended = _of(job)
+        for fact, at, said in counted
+        if fact.kind in (facts.BOOKING_CONFIRMED, facts.BOOKING_CANCELLED)
+    ]
+    ends = [(at, show_id, _outcome(fact, said), 1) for fact, at, said in counted]
     async with db.transaction() as tx:
-        await tx.execute(
-            sql.cancellation_counted, show_id, at, ended.organizer_id, ended.currency, ended.quantity, ended.total
-        )  # fmt: skip
-        await _end(tx, job, show_id, at, ended.reason or "cancelled")
+        if sales:
+            columns = _columns(sales)
+            await tx.execute(sql.sales_counted, show_id, *columns)
+            await tx.execute(sql.sizes_counted, show_id, columns[1], columns[3], columns[4])
+        await tx.execute(sql.outcomes_counted, *_columns(ends))
+        # In the same transaction, so that a job which runs twice counts once.
+        await jobs.finish(tx, job)
 
 
-async def _failed(job: Job, db: Database) -> None:
-    show_id, at, refused = _of(job)
-    async with db.transaction() as tx:
-        await _end(tx, job, show_id, at, refused.reason)
+def _outcome(fact: Fact, said: Any) -> str:
+    if fact.kind == facts.BOOKING_CONFIRMED:
+        return "confirmed"
+    if fact.kind == facts.PAYMENT_DECLINED:
+        return "payment_declined"
+    outcome: str = said.reason or "cancelled"
+    return outcome
 
 
-async def _declined(job: Job, db: Database) -> None:
-    show_id, at, _ = _of(job)
-    async with db.transaction() as tx:
-        await _end(tx, job, show_id, at, "payment_declined")
-
-
-async def _end(tx: Transaction, job: Job, show_id: ShowId, at: datetime, outcome: str) -> None:
-    await tx.execute(sql.outcomes_counted, at, [show_id], [outcome], [1])
-    # In the same transaction, so that a job which runs twice counts once.
-    await jobs.finish(tx, job)
-
-
-def _of(job: Job) -> tuple[ShowId, datetime, Any]:
-    fact = outbox.fact_of(job)
-    return ShowId(fact.show_id), datetime.fromisoformat(fact.time), facts.of(fact)
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,27 +1,36 @@
--- name: sale_counted
--- Adds to the minute $2 of a show.
-insert into analytics_sales as s (show_id, minute, organizer_id, currency, bookings, places, amount)
-values ($1, date_trunc('minute', $2::timestamptz), $3, $4, 1, $5, $6)
+-- name: sales_counted
+-- Adds sales, and with $5 what of them was called off, to their minutes of the show $1, the earliest first.
+insert into analytics_sales as s (show_id, minute, organizer_id, currency, bookings, places, amount,
+                                  cancelled_bookings, cancelled_places, cancelled_amount)
+select $1, date_trunc('minute', u.at), (array_agg(u.organizer_id))[1], (array_agg(u.currency))[1],
+       count(*) filter (where not u.cancelled), coalesce(sum(u.places) filter (where not u.cancelled), 0),
+       coalesce(sum(u.amount) filter (where not u.cancelled), 0),
+       count(*) filter (where u.cancelled), coalesce(sum(u.places) filter (where u.cancelled), 0),
+       coalesce(sum(u.amount) filter (where u.cancelled), 0)
+  from unnest($2::timestamptz[], $3::uuid[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[])
+       u(at, organizer_id, currency, cancelled, places, amount)
+ group by 2 order by 2
 on conflict (show_id, minute) do update
-   set bookings = s.bookings + 1, places = s.places + excluded.places, amount = s.amount + excluded.amount;
-
--- name: cancellation_counted
-insert into analytics_sales as s (show_id, minute, organizer_id, currency, cancelled_bookings, cancelled_places, cancelled_amount)
-values ($1, date_trunc('minute', $2::timestamptz), $3, $4, 1, $5, $6)
-on conflict (show_id, minute) do update
-   set cancelled_bookings = s.cancelled_bookings + 1, cancelled_places = s.cancelled_places + excluded.cancelled_places,
+   set bookings = s.bookings + excluded.bookings, places = s.places + excluded.places, amount = s.amount + excluded.amount,
+       cancelled_bookings = s.cancelled_bookings + excluded.cancelled_bookings,
+       cancelled_places = s.cancelled_places + excluded.cancelled_places,
        cancelled_amount = s.cancelled_amount + excluded.cancelled_amount;
 
--- name: size_counted
-insert into analytics_sizes as s (show_id, places, organizer_id, bookings) values ($1, $2, $3, 1)
-on conflict (show_id, places) do update set bookings = s.bookings + 1;
+-- name: sizes_counted
+-- Adds bookings of the show $1 to their numbers of places, but for those of which $3 says that they were called off.
+insert into analytics_sizes as s (show_id, places, organizer_id, bookings)
+select $1, u.places, (array_agg(u.organizer_id))[1], count(*)
+  from unnest($2::uuid[], $3::boolean[], $4::int[]) u(organizer_id, cancelled, places)
+ where not u.cancelled group by u.places order by u.places
+on conflict (show_id, places) do update set bookings = s.bookings + excluded.bookings;
 
 -- name: outcomes_counted
--- Adds so many ends of attempts in the minute $1; those of shows that are not there are left out.
+-- Adds so many ends of attempts, each in its minute; those of shows that are not there are left out.
 insert into analytics_outcomes as o (show_id, minute, outcome, organizer_id, times)
-select w.show_id, date_trunc('minute', $1::timestamptz), w.outcome, s.organizer_id, w.times
-  from unnest($2::uuid[], $3::text[], $4::bigint[]) w(show_id, outcome, times) join shows s on s.show_id = w.show_id
- order by w.show_id, w.outcome
+select w.show_id, date_trunc('minute', w.at), w.outcome, s.organizer_id, sum(w.times)
+  from unnest($1::timestamptz[], $2::uuid[], $3::text[], $4::bigint[]) w(at, show_id, outcome, times)
+  join shows s on s.show_id = w.show_id
+ group by 1, 2, 3, 4 order by 1, 2, 3
 on conflict (show_id, minute, outcome) do update set times = o.times + excluded.times;
 
 -- name: totals

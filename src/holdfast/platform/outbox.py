@@ -4,11 +4,13 @@ A fact is a row of `outbox`, written by the SQL function `announce` or by `annou
 adds one job for each follower, in one transaction, so that nothing is lost or handed on twice wherever it dies. It goes
 show by show, because on Citus rows of several shows cannot be locked in one statement. Facts that nobody follows are
 deleted. Any number of relays may run. Order is not kept: who needs it goes by the version that the fact carries.
-Who follows every fact may instead keep them by a `Keeper`, in the transaction that takes them out.
+Who can do many facts at once gathers them: a job has all that were taken together. Who follows every fact may also keep
+them by a `Keeper`, in the transaction that takes them out.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from hashlib import md5
 from typing import Any
@@ -16,9 +18,10 @@ from uuid import UUID
 
 import msgspec
 
-from holdfast.platform import broadcast, jobs
+from holdfast.platform import broadcast, jobs, telemetry
 from holdfast.platform.clock import rfc3339
 from holdfast.platform.db import Database, Record, Transaction, load_queries
+from holdfast.platform.errors import Busy
 from holdfast.platform.ids import new_id
 
 # Hint on it after a commit that announced facts by SQL: `broadcast.hint(outbox.TOPIC)`.
@@ -26,9 +29,12 @@ TOPIC = "outbox"
 CLOUDEVENT_MEDIA = "application/cloudevents+json"
 SHOWS_PER_PAGE = 200
 FACTS_AT_ONCE = 500
+# A job of many facts that failed so often becomes two, until the fact that it fails for is alone.
+TRIES_TOGETHER = 3
 _BEFORE_ALL = UUID(int=0)
 
 sql = load_queries(__file__)
+log = telemetry.log("outbox")
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -44,6 +50,8 @@ class Fact(msgspec.Struct, frozen=True):
 # Writes down the facts of one show (fact_id, kind, payload, created_at) in the transaction that takes them out of the
 # outbox. It holds up the relay, so it must be short.
 Keeper = Callable[[Transaction, UUID, Sequence[Record]], Awaitable[None]]
+# As `jobs.enqueue_many` takes them.
+_Added = tuple[UUID, str, Any, datetime | None]
 
 
 class Followers:
@@ -51,41 +59,64 @@ class Followers:
 
     def __init__(self) -> None:
         self._handlers: dict[str, dict[str, jobs.Handler]] = {}
-        self._wanted: dict[tuple[str, str], Callable[[], bool]] = {}
+        self._gathering: dict[str, _Gathering] = {}
         self.keepers: list[Keeper] = []
 
     def keep(self, keeper: Keeper) -> None:
         """Gives `keeper` every fact, of kinds that are yet to be invented too, without a job for each."""
         self.keepers.append(keeper)
 
-    def follow(
-        self, kind: str, name: str, handler: jobs.Handler, *, wanted: Callable[[], bool] | None = None
-    ) -> None:
+    def follow(self, kind: str, name: str, handler: jobs.Handler) -> None:
         """Lets `handler` have a job for every fact of `kind`; `name` says who follows and is part of the job's kind.
 
-        One name may follow several kinds, each once. While `wanted()` is false there are no jobs of this kind.
+        One name may follow several kinds, each once.
         """
         kinds = self._handlers.setdefault(name, {})
         assert kind not in kinds, f"{name} follows {kind} twice"
+        assert name not in self._gathering, f"{name} follows and gathers"
         kinds[kind] = handler
-        if wanted is not None:
-            self._wanted[name, kind] = wanted
+
+    def gather(
+        self,
+        kinds: Collection[str],
+        name: str,
+        handler: jobs.Handler,
+        *,
+        wanted: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """Lets `handler` have jobs of many facts of a show, up to FACTS_AT_ONCE each (`facts_of`).
+
+        It does all of them in one transaction, or raises. While `wanted(kind)` is false there are none of that kind.
+        """
+        assert name not in self._gathering and name not in self._handlers, f"{name} gathers twice"
+        self._gathering[name] = _Gathering(frozenset(kinds), handler, wanted)
 
     def of(self, kind: str) -> list[str]:
-        """The names of those who follow `kind`, and want it now."""
-        return [
-            name
-            for name, kinds in self._handlers.items()
-            if kind in kinds and self._wanted.get((name, kind), _always)()
-        ]
+        """The names of those who follow `kind` fact by fact."""
+        return [name for name, kinds in self._handlers.items() if kind in kinds]
+
+    def gathering(self, facts: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+        """Of those who gather, who takes which of these facts; nobody is named who takes none."""
+        each = (
+            (name, [fact for fact in facts if by.takes(fact["kind"])]) for name, by in self._gathering.items()
+        )
+        return [(name, taken) for name, taken in each if taken]
 
     def handlers(self) -> Mapping[str, jobs.Handler]:
         """The handlers for a Worker, by the kinds of their jobs."""
-        return {f"follow:{name}": _by_fact(name, kinds) for name, kinds in self._handlers.items()}
+        return {
+            **{f"follow:{name}": _by_fact(name, kinds) for name, kinds in self._handlers.items()},
+            **{f"follow:{name}": _together(name, by) for name, by in self._gathering.items()},
+        }
 
 
-def _always() -> bool:
-    return True
+class _Gathering(msgspec.Struct, frozen=True):
+    kinds: frozenset[str]
+    handler: jobs.Handler
+    wanted: Callable[[str], bool]
+
+    def takes(self, kind: str) -> bool:
+        return kind in self.kinds and self.wanted(kind)
 
 
 def _by_fact(name: str, kinds: Mapping[str, jobs.Handler]) -> jobs.Handler:
@@ -99,9 +130,37 @@ def _by_fact(name: str, kinds: Mapping[str, jobs.Handler]) -> jobs.Handler:
     return handle
 
 
+def _together(name: str, by: _Gathering) -> jobs.Handler:
+    async def handle(job: jobs.Job, db: Database) -> None:
+        facts = job.payload["facts"]
+        try:
+            for fact in facts:
+                if fact["kind"] not in by.kinds:
+                    raise LookupError(f"{name} does not follow {fact['kind']} in this release")
+            await by.handler(job, db)
+        except (Busy, jobs.Discard, jobs.Later, jobs.LeaseLost):
+            raise
+        except Exception:
+            if len(facts) == 1 or job.attempts < TRIES_TOGETHER or job.finished:
+                raise
+            log.warning("facts taken apart", kind=job.kind, facts=len(facts), exc_info=True)
+            middle = len(facts) // 2
+            async with db.transaction() as tx:
+                for part in (facts[:middle], facts[middle:]):
+                    await jobs.enqueue(tx, job.kind, {"facts": part})
+                await jobs.finish(tx, job)
+
+    return handle
+
+
 def fact_of(job: jobs.Job) -> Fact:
     """The fact that a follower's job is about."""
     return msgspec.convert(job.payload, Fact)
+
+
+def facts_of(job: jobs.Job) -> list[Fact]:
+    """The facts, of one show, that a job of whoever gathers is about."""
+    return msgspec.convert(job.payload["facts"], list[Fact])
 
 
 def cloudevent(fact: Fact, source: str) -> dict[str, Any]:
@@ -149,37 +208,55 @@ class Relay:
 
     async def hand_on(self) -> int:
         """Hands on every fact that waits, and says how many. Raises Busy; what was not handed on stays."""
-        handed, after = 0, _BEFORE_ALL
+        handed = 0
+        while True:
+            taken, is_more = await self._go_round()
+            handed += taken
+            if not is_more:
+                return handed
+
+    async def _go_round(self) -> tuple[int, bool]:
+        """Hands on some facts of each show, so that none waits until another has sold out; how many, and whether there is more."""
+        handed, is_more, after = 0, False, _BEFORE_ALL
         while rows := await self._db.rows(sql.shows_with_facts, after, SHOWS_PER_PAGE):
             shows = [row["show_id"] for row in rows]
             after = shows[-1]
             # Several relays that began together part ways here instead of stumbling over one another.
             random.shuffle(shows)
             for show_id in shows:
-                while taken := await self._hand_on(show_id):
-                    handed += taken
-                    if taken < FACTS_AT_ONCE:
-                        break
-        return handed
+                taken = await self._hand_on(show_id)
+                handed += taken
+                is_more = is_more or taken == FACTS_AT_ONCE
+        return handed, is_more
 
     async def _hand_on(self, show_id: UUID) -> int:
         async with self._db.transaction() as tx:
             facts = await tx.rows(sql.facts_taken, show_id, FACTS_AT_ONCE)
-            added = [
-                (
-                    _job_id(fact["fact_id"], name),
-                    f"follow:{name}",
-                    _payload(show_id, fact),
-                    fact["created_at"],
-                )
-                for fact in facts
-                for name in self._followers.of(fact["kind"])
-            ]
-            await jobs.enqueue_many(tx, added)
             if facts:
+                await jobs.enqueue_many(
+                    tx, [*self._one_by_one(show_id, facts), *self._gathered(show_id, facts)]
+                )
                 for keeper in self._followers.keepers:
                     await keeper(tx, show_id, facts)
         return len(facts)
+
+    def _one_by_one(self, show_id: UUID, facts: Sequence[Record]) -> list[_Added]:
+        return [
+            (_job_id(fact["fact_id"], name), f"follow:{name}", _payload(show_id, fact), fact["created_at"])
+            for fact in facts
+            for name in self._followers.of(fact["kind"])
+        ]
+
+    def _gathered(self, show_id: UUID, facts: Sequence[Record]) -> list[_Added]:
+        return [
+            (
+                new_id(),
+                f"follow:{name}",
+                {"facts": [_payload(show_id, fact) for fact in taken]},
+                min(fact["created_at"] for fact in taken),
+            )
+            for name, taken in self._followers.gathering(facts)
+        ]
 
 
 def fact_in(show_id: UUID, row: Record) -> Fact:

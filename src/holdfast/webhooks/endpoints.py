@@ -177,7 +177,7 @@ async def ping(tx: Transaction, organizer_id: OrganizerId, webhook_id: UUID) -> 
     fact = Fact(new_id(), PING, webhook_id, clock.rfc3339(clock.now()), {
         "webhook_id": str(webhook_id), "organizer_id": str(organizer_id),
     })  # fmt: skip
-    await feed.store(tx, organizer_id, fact, show_id=None, in_feed=False)
+    await feed.store(tx, organizer_id, None, [fact], not_in_feed={PING})
     return await again(tx, organizer_id, webhook_id, fact.id)
 
 

@@ -4,7 +4,7 @@ A fact is stored first, and given its position after it was committed, by one nu
 positions become visible in their order, whatever order the facts were stored in and however long a transaction took.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -50,15 +50,22 @@ class Page:
 
 
 async def store(
-    tx: Transaction, organizer_id: OrganizerId, fact: Fact, *, show_id: UUID | None, in_feed: bool
-) -> bool:
-    """Keeps a fact for its organizer; False when it was kept already. Its position comes after the commit."""
-    is_new = await tx.value(
-        sql.fact_stored, organizer_id, fact.id, show_id, fact.kind, fact.time, fact.data, in_feed
-    )
-    if is_new and in_feed:
+    tx: Transaction,
+    organizer_id: OrganizerId,
+    show_id: UUID | None,
+    facts: Sequence[Fact],
+    *,
+    not_in_feed: Collection[str],
+) -> set[UUID]:
+    """Keeps facts for their organizer; the ids of those that were not kept already. Positions come after the commit.
+
+    Of the kinds `not_in_feed` they get none.
+    """
+    columns = zip(*((f.id, f.kind, f.time, f.data, f.kind not in not_in_feed) for f in facts), strict=True)
+    rows = await tx.rows(sql.facts_stored, organizer_id, show_id, *map(list, columns))
+    if any(row["in_feed"] for row in rows):
         tx.after_commit(partial(broadcast.hint, NUMBER_TOPIC))
-    return bool(is_new)
+    return {row["fact_id"] for row in rows}
 
 
 async def number(db: Database) -> int:

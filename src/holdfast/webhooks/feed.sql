@@ -1,10 +1,12 @@
 -- Queries of the facts that organizers may read.
 
--- name: fact_stored
--- Keeps a fact for its organizer, once. Waits only for another transaction that keeps the same one.
-insert into facts (organizer_id, fact_id, show_id, kind, at, payload, in_feed) values ($1, $2, $3, $4, $5, $6, $7)
+-- name: facts_stored
+-- Keeps facts of a show, or of none, for their organizer, each once. Waits only for another transaction that keeps the same.
+insert into facts (organizer_id, show_id, fact_id, kind, at, payload, in_feed)
+select $1, $2, u.* from unnest($3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::boolean[]) u(fact_id, kind, at, payload, in_feed)
+ order by u.fact_id
 on conflict do nothing
-returning true
+returning fact_id, in_feed
 
 -- name: organizers_unnumbered
 -- The next organizers, behind $1, that have facts without a position. Locks nothing.

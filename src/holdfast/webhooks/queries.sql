@@ -76,12 +76,13 @@ delete from webhook_secrets where secret_id = any (array(
   select secret_id from webhook_secrets where until < now() limit $1 for update skip locked))
 
 -- name: deliveries_made
--- One delivery of the fact $2 for each endpoint of its organizer that takes the kind $3; of a kind that must be asked for
--- by name ($4), for those that did. Nothing goes to an organizer who is suspended. Locks nothing that exists.
+-- One delivery of each of the facts $2 for each endpoint of their organizer that takes its kind ($3); of a kind that must be
+-- asked for by name ($4), for those that did. Nothing goes to an organizer who is suspended. Locks nothing that exists.
 insert into webhook_deliveries (webhook_id, fact_id, organizer_id, kind, job_id)
-select w.webhook_id, $2, $1, $3, gen_random_uuid()
-  from webhooks w join organizers o on o.organizer_id = w.organizer_id and o.suspended_at is null
- where w.organizer_id = $1 and w.enabled and ($3 = any (w.kinds) or (w.kinds is null and not $4))
+select w.webhook_id, f.fact_id, $1, f.kind, gen_random_uuid()
+  from unnest($2::uuid[], $3::text[], $4::boolean[]) f(fact_id, kind, by_name)
+  join webhooks w on w.organizer_id = $1 and w.enabled and (f.kind = any (w.kinds) or (w.kinds is null and not f.by_name))
+  join organizers o on o.organizer_id = w.organizer_id and o.suspended_at is null
 on conflict do nothing
 returning webhook_id, fact_id, job_id
 

@@ -1,13 +1,14 @@
-"""From the outbox to the feed and to the deliveries: what the follower does with each fact."""
+"""From the outbox to the feed and to the deliveries: what the follower does with facts."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from holdfast import facts
 from holdfast.platform import jobs, outbox
-from holdfast.platform.db import Database, load_queries
+from holdfast.platform.db import Database, Transaction, load_queries
 from holdfast.platform.ids import OrganizerId
 from holdfast.platform.jobs import Job
-from holdfast.platform.outbox import Followers
+from holdfast.platform.outbox import Fact, Followers
 from holdfast.webhooks import feed
 from holdfast.webhooks.delivering import enqueue
 
@@ -21,7 +22,7 @@ sql = load_queries(__file__)
 
 
 class Taker:
-    """Keeps each fact for its organizer and makes its deliveries, in one transaction with the end of the job."""
+    """Keeps facts for their organizer and makes their deliveries, in one transaction with the end of the job."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -34,26 +35,35 @@ class Taker:
         rows = await self._db.rows(sql.organizers_asking, facts.AVAILABILITY_CHANGED)
         self._asking = frozenset(row["organizer_id"] for row in rows)
 
-    def is_asked(self) -> bool:
-        """Whether anybody asks for what is sent by name only; yes until it was looked at."""
-        return self._asking is None or bool(self._asking)
+    def wants(self, kind: str) -> bool:
+        """Whether facts of this kind are to come; of what is sent by name only, while anybody asks for it, or it is not known."""
+        return kind not in BY_NAME_ONLY or self._asking is None or bool(self._asking)
 
     async def take(self, job: Job, db: Database) -> None:
-        """A handler for every kind of fact. A fact of no organizer is left."""
-        fact = outbox.fact_of(job)
-        organizer_id = await self._organizer_of(fact)
-        by_name = fact.kind in BY_NAME_ONLY
-        if organizer_id is None or (
-            by_name and self._asking is not None and organizer_id not in self._asking
-        ):
-            return
+        """The handler of facts of every kind. A fact of no organizer is left."""
+        found: dict[OrganizerId, list[Fact]] = {}
+        for fact in (taken := outbox.facts_of(job)):
+            organizer_id = await self._organizer_of(fact)
+            if organizer_id is not None and (fact.kind not in BY_NAME_ONLY or self._asks(organizer_id)):
+                found.setdefault(organizer_id, []).append(fact)
         async with db.transaction() as tx:
-            if await feed.store(tx, organizer_id, fact, show_id=fact.show_id, in_feed=not by_name):
-                rows = await tx.rows(sql.deliveries_made, organizer_id, fact.id, fact.kind, by_name)
-                await enqueue(tx, organizer_id, rows)
+            for organizer_id, theirs in found.items():
+                await self._keep(tx, organizer_id, taken[0].show_id, theirs)
             await jobs.finish(tx, job)
 
-    async def _organizer_of(self, fact: outbox.Fact) -> OrganizerId | None:
+    async def _keep(
+        self, tx: Transaction, organizer_id: OrganizerId, show_id: UUID, theirs: Sequence[Fact]
+    ) -> None:
+        new = await feed.store(tx, organizer_id, show_id, theirs, not_in_feed=BY_NAME_ONLY)
+        kept = [(fact.id, fact.kind, fact.kind in BY_NAME_ONLY) for fact in theirs if fact.id in new]
+        if kept:
+            columns = map(list, zip(*kept, strict=True))
+            await enqueue(tx, organizer_id, await tx.rows(sql.deliveries_made, organizer_id, *columns))
+
+    def _asks(self, organizer_id: OrganizerId) -> bool:
+        return self._asking is None or organizer_id in self._asking
+
+    async def _organizer_of(self, fact: Fact) -> OrganizerId | None:
         said = fact.data.get("organizer_id")
         if said is not None:
             return OrganizerId(UUID(said))
@@ -69,7 +79,5 @@ class Taker:
 
 
 def follow(followers: Followers, taker: Taker) -> None:
-    """Lets the taker have a job for every fact; of what must be asked for by name, only while somebody does."""
-    for kind in facts.PAYLOADS:
-        wanted = taker.is_asked if kind in BY_NAME_ONLY else None
-        followers.follow(kind, "webhooks", taker.take, wanted=wanted)
+    """Lets the taker have every fact; of what must be asked for by name, only while somebody does."""
+    followers.gather(facts.PAYLOADS, "webhooks", taker.take, wanted=taker.wants)
