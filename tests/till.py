@@ -136,3 +136,20 @@ async def leased(db: Database, refund: payments.Refund) -> jobs.Job:
 async def a_show(engine: Engine, **spec: Any) -> ShowId:
     """A show with ten seats of 10.00 and fifty standing places of 5.00."""
     return await crowd.open_show(engine, **{**PRICED, **spec})
+
+
+async def ended(engine: Engine, show_id: ShowId) -> int:
+    """Has the jobs of a cancelled show done, one behind the other; how many there were."""
+    done = 0
+    async with engine.db.transaction() as tx:
+        await jobs.enqueue(tx, booking.END_BOOKINGS, {"show_id": str(show_id)})
+    while rows := await engine.db.rows(
+        "update jobs set lease = $2, leased_until = now() + interval '1 hour' where kind = $1"
+        " returning job_id, payload, lease",
+        booking.END_BOOKINGS, new_id(),
+    ):  # fmt: skip
+        for row in rows:
+            job = jobs.Job(row["job_id"], booking.END_BOOKINGS, row["payload"], 1, clock.now(), row["lease"])
+            await booking.end_all(engine.office, job, engine.db)
+            done += 1
+    return done

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
 
 from holdfast import accounts, analytics, booking, invoices, notifications, payments, webhooks
 from holdfast.accounts import Access, Keys, Oidc, Reception, Sessions, opened_oidc
@@ -20,7 +19,7 @@ from holdfast.platform.cache import Cache
 from holdfast.platform.challenge import Challenger, open_challenger
 from holdfast.platform.db import APP, Database, open_database
 from holdfast.platform.ids import BookingId, ShowId
-from holdfast.platform.jobs import Job, Worker
+from holdfast.platform.jobs import Worker
 from holdfast.platform.languages import language
 from holdfast.platform.limits import Limits
 from holdfast.platform.mail import Mailer
@@ -162,7 +161,8 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
     sending.follow(followers)
     publisher = broker.Broker(engine.settings) if engine.settings.broker_url else None
     handlers: Mapping[str, jobs.Handler] = {
-        booking.END_BOOKINGS: _end_bookings(engine),
+        booking.END_BOOKINGS: partial(booking.end_all, engine.office),
+        booking.END_BOOKING: partial(booking.end_one, engine.office),
         booking.FIND: booking.Finder(
             engine.secrets, engine, engine.settings.address, language(engine.settings.language)
         ).send_links,
@@ -233,12 +233,3 @@ def _forgetting(engine: Engine) -> list[Periodic]:
 
 def _parts(coded: Coded) -> tuple[bytes, ...]:
     return (coded.show_id.bytes, coded.booking_id.bytes, b"%d" % coded.number, b"%d" % coded.serial)
-
-
-def _end_bookings(engine: Engine) -> jobs.Handler:
-    """Ends the bookings of a cancelled show; done again, when it dies on the way, it finds those that are left."""
-
-    async def handle(job: Job, _db: Database) -> None:
-        await booking.end_all(engine.office, ShowId(UUID(job.payload["show_id"])))
-
-    return handle

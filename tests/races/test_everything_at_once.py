@@ -21,6 +21,7 @@ from tests.conftest import eventually
 from tests.races import checker
 from tests.races.checker import Promise
 from tests.races.crowd import ORGANIZER, open_show, promise_of, together
+from tests.till import ended
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -193,8 +194,7 @@ async def test_two_engines_do_everything_at_once(engines: list[Engine], database
         assert did[deed] > 0, f"{deed} never came to pass"
     # Everything ends, and then everything is free again.
     for show in shows:
-        while await booking.end_all(engines[0].office, show):
-            pass
+        await ended(engines[0], show)
     for actor in actors:
         for show, block_id in actor.blocks:
             async with engines[0].db.transaction() as tx:

@@ -144,12 +144,14 @@ from holdfast.booking.queueing import (
     refuse_unmade,
 )
 from holdfast.booking.refunding import (
+    END_BOOKING,
     NothingToRefund,
     PlacesNotRefundable,
     Refunder,
     RefundSpec,
     call_off,
     end_all,
+    end_one,
     refund,
     refund_amounts,
     refund_seen,
@@ -173,6 +175,7 @@ from holdfast.booking.sweeping import prune_keys, prune_queue, sweep
 from holdfast.booking.view import Change, View, Views
 
 __all__ = [
+    "END_BOOKING",
     "END_BOOKINGS",
     "ERASE",
     "FIND",
@@ -277,6 +280,7 @@ __all__ = [
     "edit_code",
     "edit_show",
     "end_all",
+    "end_one",
     "enqueue",
     "erase",
     "erase_person",

@@ -27,6 +27,7 @@ from holdfast.booking.lifecycle import (
     cancel,
 )
 from holdfast.booking.office import Office
+from holdfast.booking.shows import END_BOOKINGS
 from holdfast.booking.view import Change
 from holdfast.payments import (
     Begun,
@@ -45,8 +46,11 @@ from holdfast.platform.ids import BookingId, PersonId, ShowId, new_id
 
 sql = load_queries(__file__, "refunds.sql")
 heads = load_queries(__file__)
+log = telemetry.log("booking")
 
+# A job ends so many bookings of a cancelled show; one that could not be ended has a job of its own.
 END_PAGE = 500
+END_BOOKING = "booking.end_one"
 
 # A provider that is down is asked again after a quarter of the time since the refund was wanted, within these bounds.
 DOWN_SECONDS = (1.0, 900.0)
@@ -185,19 +189,41 @@ async def call_off(
     return await booking_by_id(tx, show_id, booking_id)
 
 
-async def end_all(office: Office, show_id: ShowId) -> int:
-    """Ends every live booking of a cancelled show, each in a transaction of its own; how many it looked at.
+async def end_all(office: Office, job: jobs.Job, db: Database) -> None:
+    """The job of a cancelled show: ends END_PAGE of its live bookings, and leaves those behind them to a job like this one.
 
-    Done again, when it dies on the way, it refunds nothing twice: what is on its way back is not left any more.
+    A booking that cannot be ended holds up no other: a job of its own tries again. Done again, when it dies on the way, it
+    refunds nothing twice: what is on its way back is not left any more.
     """
-    seen, after = 0, UUID(int=0)
-    while rows := await office.db.rows(sql.live_bookings, show_id, after, END_PAGE):
-        for row in rows:
-            async with office.db.transaction() as tx:
-                found = await booking_by_id(tx, show_id, row["booking_id"])
-                await call_off(tx, office, found, "show_cancelled")
-        seen, after = seen + len(rows), rows[-1]["booking_id"]
-    return seen
+    show_id = ShowId(UUID(job.payload["show_id"]))
+    after = UUID(job.payload.get("after") or "0" * 32)
+    rows = await db.rows(sql.live_bookings, show_id, after, END_PAGE)
+    stuck: list[BookingId] = []
+    for row in rows:
+        try:
+            await _end(office, db, show_id, row["booking_id"])
+        except Busy:
+            raise
+        except Exception:
+            log.exception("booking not ended", show_id=show_id, booking_id=row["booking_id"])
+            stuck.append(row["booking_id"])
+    about = {"show_id": str(show_id)}
+    async with db.transaction() as tx:
+        for booking_id in stuck:
+            await jobs.enqueue(tx, END_BOOKING, {**about, "booking_id": str(booking_id)})
+        if len(rows) == END_PAGE:
+            await jobs.enqueue(tx, END_BOOKINGS, {**about, "after": str(rows[-1]["booking_id"])})
+        await jobs.finish(tx, job)
+
+
+async def end_one(office: Office, job: jobs.Job, db: Database) -> None:
+    """The job of one booking of a cancelled show, which could not be ended with the others."""
+    await _end(office, db, ShowId(UUID(job.payload["show_id"])), BookingId(UUID(job.payload["booking_id"])))
+
+
+async def _end(office: Office, db: Database, show_id: ShowId, booking_id: BookingId) -> None:
+    async with db.transaction() as tx:
+        await call_off(tx, office, await booking_by_id(tx, show_id, booking_id), "show_cancelled")
 
 
 async def refund_seen(
