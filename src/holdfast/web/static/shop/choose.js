@@ -10,14 +10,14 @@ import { Legend } from "./legend.js";
 import { SeatList } from "./list.js";
 import { Live } from "./live.js";
 import { SeatMap } from "./map.js";
-import { leftAlone, nearest } from "./offers.js";
+import { nearest } from "./offers.js";
 import { Seats } from "./seats.js";
 import { make, pageState, Words } from "./words.js";
 
 /** @typedef {import("./claim.js").Answer} Answer */
 /** @typedef {import("./claim.js").Booking} Booking */
 /** @typedef {import("./claim.js").Problem} Problem */
-/** @typedef {{show: {id: string, name: string, currency: string, version: number, tiers: import("./seats.js").TierJson[], max_places_per_booking: number}, api: string, here: string, language: string, digits: number, texts: Record<string, string>}} State */
+/** @typedef {{show: {id: string, name: string, version: number, max_places_per_booking: number}, tiers: import("./seats.js").TierJson[], api: string, bookings: string, code: string | null, currency: string, language: string, digits: number, texts: Record<string, string>}} State */
 
 /** Seats that come free are told of so often at most, in milliseconds: a rush would never stop talking. */
 const FREED_EVERY = 15_000;
@@ -35,12 +35,13 @@ class Choosing {
    * @param {Live} live
    */
   constructor(box, state, seats, live) {
-    this.here = state.here;
     this.api = state.api;
+    this.bookings = state.bookings;
+    this.code = state.code;
     this.max = state.show.max_places_per_booking;
     this.seats = seats;
     this.live = live;
-    this.words = new Words(state.texts, state.language, state.show.currency, state.digits);
+    this.words = new Words(state.texts, state.language, state.currency, state.digits);
     const t = (/** @type {string} */ key) => this.words.text(key);
 
     const canvas = make("canvas", { class: "seats", tabindex: 0, role: "application", "aria-label": t("map_label"), "aria-describedby": "map-help" });
@@ -52,13 +53,15 @@ class Choosing {
     const legend = make("div");
     const form = make("form", { class: "best" });
     const basket = make("section", { class: "basket", "aria-label": t("your_seats") });
+    const best = make("details", { class: "panel best-box" }, make("summary", {}, t("best_title")), form);
     box.replaceChildren(
       make("div", { class: "choose-where" },
         make("p", { class: "skips" }, make("a", { href: "#seat-list" }, t("to_list"))),
-        legend, map, make("p", { id: "map-help", class: "soft" }, t("map_help")),
+        best, legend, map, make("p", { id: "map-help", class: "soft" }, t("map_help")),
         make("h2", { id: "seat-list", tabindex: -1 }, t("list_title")), make("p", { class: "soft" }, t("list_help")), list),
-      make("div", { class: "choose-what" }, basket, make("details", { class: "panel" }, make("summary", {}, make("h2", {}, t("best_title"))), form)),
+      basket,
     );
+    box.classList.add("choose");
     box.hidden = false;
 
     this.map = new SeatMap(canvas, seats, this.words, small);
@@ -68,7 +71,7 @@ class Choosing {
     this.legend = new Legend(legend, seats, this.words);
     this.claims = new Claims(this.api, () => this.basket.tell("warn", t("trouble")));
     for (const [key, sign, act] of /** @type {[string, string, () => void][]} */ ([
-      ["zoom_in", "+", () => this.map.zoom(1.6)], ["zoom_out", "−", () => this.map.zoom(1 / 1.6)], ["whole_plan", "⛶", () => this.map.whole()],
+      ["zoom_in", "+", () => this.map.zoom(1.6)], ["zoom_out", "−", () => this.map.zoom(1 / 1.6)], ["whole_plan", "⤢", () => this.map.whole()],
     ])) zoom.append(make("button", { type: "button", class: "button quiet", "aria-label": t(key), title: t(key), onclick: act }, sign));
     this.#listen();
     if (this.claims.unanswered) void this.#resume();
@@ -161,7 +164,8 @@ class Choosing {
     this.basket.busy(true);
     this.basket.hush();
     this.basket.say(this.words.text("claiming"));
-    this.#answered(await this.claims.claim(body), party, body);
+    const whole = this.code ? { ...body, code: this.code } : body;
+    this.#answered(await this.claims.claim(whole), party, body);
   }
 
   /** @param {Answer | null} answer @param {number[]} party @param {Record<string, unknown>} body */
@@ -183,7 +187,7 @@ class Choosing {
   #go(booking) {
     this.claims.forget();
     this.basket.forget();
-    const form = make("form", { method: "post", action: `${this.here}/bookings/${booking.id}/open`, hidden: true },
+    const form = make("form", { method: "post", action: `${this.bookings}${booking.id}/open`, hidden: true },
       make("input", { type: "hidden", name: "secret", value: booking.secret }));
     document.body.append(form);
     form.submit();
@@ -293,22 +297,19 @@ class Choosing {
   }
 }
 
-/** The seats that would stay alone by the present choice, for tests and for the curious. */
-export { leftAlone };
-
 async function begin() {
-  const box = document.getElementById("choose");
+  const box = /** @type {HTMLElement | null} */ (document.querySelector("#choose, #chooser"));
   /** @type {State | null} */
   const state = pageState();
   if (!box || !state) return;
   try {
     const answer = await fetch(`${state.api}/layout?version=${state.show.version}`, { credentials: "omit" });
     if (!answer.ok) throw new Error(`The layout was answered with ${answer.status}.`);
-    const seats = new Seats(await answer.json(), state.show.tiers);
+    const seats = new Seats(await answer.json(), state.tiers);
     const live = new Live(seats, state.api);
     await live.start();
     new Choosing(box, state, seats, live);
-    for (const plain of document.querySelectorAll("[data-plain]")) /** @type {HTMLElement} */ (plain).hidden = true;
+    document.getElementById("plain")?.remove();
   } catch (error) {
     document.documentElement.classList.add("plain");
     throw error;

@@ -2,7 +2,7 @@
  * What the marks on the map mean, how many places of each price are left, and which of them somebody wants to see.
  */
 
-import { colourOf } from "./map.js";
+import { colourOf } from "./paint.js";
 import { BLOCKED } from "./seats.js";
 import { make } from "./words.js";
 
@@ -32,7 +32,7 @@ export class Legend extends EventTarget {
     this.seats = seats;
     this.words = words;
     this.prices = new Set(seats.prices);
-    const list = make("ul", { class: "legend", "aria-label": words.text("prices") });
+    const list = make("ul", { class: "legend prices-of", "aria-label": words.text("prices") });
     for (const price of seats.prices) list.append(this.#price(price));
     if (seats.access.size) list.append(this.#access());
     box.append(list, make("ul", { class: "legend", "aria-label": words.text("marks") },

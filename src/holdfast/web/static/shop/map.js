@@ -5,7 +5,7 @@
  */
 
 import { follow } from "./gestures.js";
-import { BLOCKED, CHOSEN, FREE, TAKEN } from "./seats.js";
+import { NUMBERS_FROM, Painter, RADIUS, SHAPES_FROM } from "./paint.js";
 
 /** @typedef {import("./seats.js").Seats} Seats */
 /** @typedef {{x: number, y: number, scale: number}} View  The world's point in the upper left corner, and pixels per metre. */
@@ -14,26 +14,17 @@ import { BLOCKED, CHOSEN, FREE, TAKEN } from "./seats.js";
 /** Edge of a tile in CSS pixels, and how many are kept: at two device pixels each, some 100 MB. */
 const TILE = 256;
 const TILES_MAX = 96;
-/** The half width of a seat in metres; neighbours stand half a metre apart. */
-const RADIUS = 0.21;
-/** From this radius in pixels on seats are shapes, and from the second on they carry their numbers. */
-const SHAPES_FROM = 3;
-const NUMBERS_FROM = 8;
 /** While seats are smaller than a finger could want to hit, a click leads closer instead. */
 const CHOOSE_FROM = 3.5;
 const SCALE_MAX = 120;
 /** New tiles may take so long in one frame, in milliseconds; what is missing follows in the next. */
 const BUDGET = 6;
-const COLOURS = 8;
+/** The height of an area's name and of what is left in it, in CSS pixels. */
+const LABEL = 44;
 /** In a rush seats change all the time; the picture in small follows so often, in milliseconds. */
 const OVERVIEW_EVERY = 1000;
 
 /** @typedef {import("./words.js").Words} Words */
-
-/** Which of the colours `--seat-1` to `--seat-8` a price has, as the legend shows it. @param {Seats} seats @param {number} amount */
-export function colourOf(seats, amount) {
-  return (Math.max(0, seats.prices.indexOf(amount)) % COLOURS) + 1;
-}
 
 export class SeatMap extends EventTarget {
   /** @type {Map<string, Tile>} */
@@ -56,10 +47,7 @@ export class SeatMap extends EventTarget {
   #overviewAt = -Infinity;
   /** @type {number | null} */
   #marked = null;
-  /** @type {Record<string, string>} */
-  #colours = {};
-  /** Which seats are shown as to be had; the others stay, paler. @type {(seat: number) => boolean} */
-  #wanted = () => true;
+  #painter;
   /** How long the script of the last frame took, in milliseconds, and whether it drew tiles. */
   lastFrame = { ms: 0, tiles: 0 };
 
@@ -76,7 +64,8 @@ export class SeatMap extends EventTarget {
     this.words = words;
     this.small = small;
     this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
-    this.#readColours();
+    this.#painter = new Painter(seats, words);
+    this.#painter.readColours(canvas);
     seats.addEventListener("change", (event) => this.#changed(/** @type {CustomEvent} */ (event).detail));
     new ResizeObserver(() => this.#resized()).observe(canvas);
     for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)", "(forced-colors: active)"]) {
@@ -126,13 +115,13 @@ export class SeatMap extends EventTarget {
 
   /** Shows seats that are not wanted paler. @param {(seat: number) => boolean} wanted */
   filter(wanted) {
-    this.#wanted = wanted;
+    this.#painter.wanted = wanted;
     this.repaint();
   }
 
   /** Draws everything anew: other colours, another filter. */
   repaint() {
-    this.#readColours();
+    this.#painter.readColours(this.canvas);
     this.#anew();
     this.#draw();
   }
@@ -141,11 +130,6 @@ export class SeatMap extends EventTarget {
     this.#tiles.clear();
     this.#overviewStale = true;
     this.#overviewAt = -Infinity;
-  }
-
-  /** The colour of a price. @param {number} amount */
-  #colour(amount) {
-    return this.#colours[`seat-${colourOf(this.seats, amount)}`];
   }
 
   /** The seat under a point of the canvas in CSS pixels; null when there is none. @param {number} px @param {number} py */
@@ -174,9 +158,15 @@ export class SeatMap extends EventTarget {
   areaAt(px, py) {
     const x = this.#view.x + px / this.#view.scale;
     const y = this.#view.y + py / this.#view.scale;
-    const found = this.seats.areas.findIndex(
-      ({ box: [left, top, right, bottom] }) => x >= left && x <= right && y >= top && y <= bottom,
-    );
+    let found = -1;
+    let least = Infinity;
+    // Boxes around a floor lie around its own box: the smaller one is meant.
+    this.seats.areas.forEach(({ box: [left, top, right, bottom] }, index) => {
+      const size = (right - left) * (bottom - top);
+      if (x < left || x > right || y < top || y > bottom || size >= least) return;
+      least = size;
+      found = index;
+    });
     return found < 0 ? null : found;
   }
 
@@ -241,13 +231,6 @@ export class SeatMap extends EventTarget {
     this.#draw();
   }
 
-  #readColours() {
-    const style = getComputedStyle(this.canvas);
-    const names = ["map-ground", "map-area", "map-line", "map-text", "seat-taken", "seat-chosen", "seat-on-chosen", "seat-on"];
-    for (let i = 1; i <= COLOURS; i += 1) names.push(`seat-${i}`);
-    for (const name of names) this.#colours[name] = style.getPropertyValue(`--${name}`).trim() || "#888";
-  }
-
   /** @param {number[]} changed */
   #changed(changed) {
     if (changed.length) this.#overviewStale = true;
@@ -279,7 +262,7 @@ export class SeatMap extends EventTarget {
     const { x, y, scale } = this.#view;
     const { context } = this;
     context.setTransform(this.#ratio, 0, 0, this.#ratio, 0, 0);
-    context.fillStyle = this.#colours["map-ground"];
+    context.fillStyle = this.#painter.colours["map-ground"];
     context.fillRect(0, 0, this.#width, this.#height);
     // While somebody zooms, what there is is stretched; sharp tiles follow when the hand rests.
     const resting = began >= this.#settled;
@@ -335,183 +318,63 @@ export class SeatMap extends EventTarget {
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     const scale = (TILE / edge) * this.#ratio;
     context.setTransform(scale, 0, 0, scale, -i * edge * scale, -j * edge * scale);
-    this.#paintGround(context, scale);
-    this.#paintSeats(context, scale, i * edge, j * edge, (i + 1) * edge, (j + 1) * edge);
+    this.#painter.paint(context, scale, this.#ratio, [i * edge, j * edge, (i + 1) * edge, (j + 1) * edge]);
     const made = { canvas, stale: false, used: this.#clock };
     this.#tiles.set(key, made);
     return made;
   }
 
-  /** The stage and the areas' grounds. @param {CanvasRenderingContext2D} context @param {number} scale */
-  #paintGround(context, scale) {
-    context.lineWidth = 1 / scale;
-    context.strokeStyle = this.#colours["map-line"];
-    context.fillStyle = this.#colours["map-area"];
-    for (const { box: [left, top, right, bottom] } of this.seats.areas) {
-      context.beginPath();
-      context.roundRect(left, top, right - left, bottom - top, 0.4);
-      context.fill();
-      context.stroke();
-    }
-    const [x, y] = this.seats.focal;
-    context.beginPath();
-    context.roundRect(x - 3, y - 1, 6, 0.8, 0.2);
-    context.fill();
-    context.stroke();
-    context.fillStyle = this.#colours["map-text"];
-    context.font = "0.5px system-ui, sans-serif";
-    context.textAlign = "center";
-    context.textBaseline = "middle";
-    context.fillText(this.words.text("stage"), x, y - 0.6);
-  }
-
-  /**
-   * @param {CanvasRenderingContext2D} context
-   * @param {number} scale device pixels per metre
-   * @param {number} left @param {number} top @param {number} right @param {number} bottom
-   */
-  #paintSeats(context, scale, left, top, right, bottom) {
-    const { xs, ys, state, rows } = this.seats;
-    const pixels = (scale * RADIUS) / this.#ratio;
-    const shapes = pixels >= SHAPES_FROM;
-    const numbers = pixels >= NUMBERS_FROM;
-    /** Seats of one look are one path: changing the colour costs more than a seat. @type {Map<string, number[]>} */
-    const looks = new Map();
-    for (const row of rows) {
-      if (row.right < left || row.left > right || row.bottom < top || row.top > bottom) continue;
-      const colour = this.#colour(this.seats.areas[row.area].price);
-      for (let seat = row.first; seat < row.first + row.count; seat += 1) {
-        const x = xs[seat];
-        const y = ys[seat];
-        if (x + RADIUS < left || x - RADIUS > right || y + RADIUS < top || y - RADIUS > bottom) continue;
-        const pale = state[seat] === FREE && !this.#wanted(seat);
-        const look = `${state[seat]}${pale ? "p" : ""}${state[seat] === FREE ? colour : ""}`;
-        const alike = looks.get(look);
-        if (alike) alike.push(seat);
-        else looks.set(look, [seat]);
-      }
-    }
-    for (const [look, seats] of looks) {
-      const kind = Number(look[0]);
-      context.globalAlpha = look[1] === "p" ? 0.22 : 1;
-      if (kind === TAKEN) this.#paintTaken(context, seats, shapes, scale);
-      else if (kind === BLOCKED) this.#paintBlocked(context, seats);
-      else if (kind === CHOSEN) this.#paintChosen(context, seats, shapes);
-      else this.#paintFree(context, seats, shapes, look.slice(look[1] === "p" ? 2 : 1));
-      if (numbers && kind === FREE) this.#paintNumbers(context, seats);
-    }
-    context.globalAlpha = 1;
-  }
-
-  /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes @param {string} colour */
-  #paintFree(context, seats, shapes, colour) {
-    const { xs, ys } = this.seats;
-    context.fillStyle = colour;
-    if (!shapes) {
-      for (const seat of seats) context.fillRect(xs[seat] - RADIUS, ys[seat] - RADIUS, RADIUS * 2, RADIUS * 2);
-      return;
-    }
-    context.beginPath();
-    for (const seat of seats) {
-      context.moveTo(xs[seat] + RADIUS, ys[seat]);
-      context.arc(xs[seat], ys[seat], RADIUS, 0, Math.PI * 2);
-    }
-    context.fill();
-  }
-
-  /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes @param {number} scale */
-  #paintTaken(context, seats, shapes, scale) {
-    const { xs, ys } = this.seats;
-    if (!shapes) {
-      context.fillStyle = this.#colours["seat-taken"];
-      const half = RADIUS * 0.45;
-      for (const seat of seats) context.fillRect(xs[seat] - half, ys[seat] - half, half * 2, half * 2);
-      return;
-    }
-    const half = RADIUS * 0.5;
-    context.strokeStyle = this.#colours["seat-taken"];
-    context.lineWidth = Math.max(1 / scale, RADIUS * 0.22);
-    context.beginPath();
-    for (const seat of seats) {
-      context.moveTo(xs[seat] - half, ys[seat] - half);
-      context.lineTo(xs[seat] + half, ys[seat] + half);
-      context.moveTo(xs[seat] + half, ys[seat] - half);
-      context.lineTo(xs[seat] - half, ys[seat] + half);
-    }
-    context.stroke();
-  }
-
-  /** A bar, as on a closed road. @param {CanvasRenderingContext2D} context @param {number[]} seats */
-  #paintBlocked(context, seats) {
-    context.fillStyle = this.#colours["seat-taken"];
-    for (const seat of seats) {
-      context.fillRect(this.seats.xs[seat] - RADIUS * 0.7, this.seats.ys[seat] - RADIUS * 0.16, RADIUS * 1.4, RADIUS * 0.32);
-    }
-  }
-
-  /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes */
-  #paintChosen(context, seats, shapes) {
-    const { xs, ys } = this.seats;
-    const half = RADIUS * 1.12;
-    context.fillStyle = this.#colours["seat-chosen"];
-    context.beginPath();
-    for (const seat of seats) context.roundRect(xs[seat] - half, ys[seat] - half, half * 2, half * 2, RADIUS * 0.4);
-    context.fill();
-    if (!shapes) return;
-    context.strokeStyle = this.#colours["seat-on-chosen"];
-    context.lineWidth = RADIUS * 0.3;
-    context.beginPath();
-    for (const seat of seats) {
-      context.moveTo(xs[seat] - RADIUS * 0.5, ys[seat]);
-      context.lineTo(xs[seat] - RADIUS * 0.1, ys[seat] + RADIUS * 0.4);
-      context.lineTo(xs[seat] + RADIUS * 0.55, ys[seat] - RADIUS * 0.45);
-    }
-    context.stroke();
-  }
-
-  /** @param {CanvasRenderingContext2D} context @param {number[]} seats */
-  #paintNumbers(context, seats) {
-    const { xs, ys } = this.seats;
-    context.fillStyle = this.#colours["seat-on"];
-    context.font = `600 ${RADIUS}px system-ui, sans-serif`;
-    context.textAlign = "center";
-    context.textBaseline = "middle";
-    for (const seat of seats) context.fillText(this.seats.number(seat), xs[seat], ys[seat] + 0.01, RADIUS * 1.7);
-  }
-
   /** The names of the areas, and what is left in them, while their seats are too small to be told apart. */
   #paintAreas() {
     const { context } = this;
-    const { x, y, scale } = this.#view;
     context.textAlign = "center";
     context.textBaseline = "middle";
+    /** @type {[number, number, number, number][]} */
+    const placed = [];
     for (const area of this.seats.areas) {
       if (area.seated && this.#radius >= SHAPES_FROM) continue;
-      const [left, top, right, bottom] = area.box;
-      const [middle, across] = [((left + right) / 2 - x) * scale, (right - left) * scale];
-      const centre = ((top + bottom) / 2 - y) * scale;
-      if (across < 40) continue;
-      const left_ = this.words.text("left", { n: area.left });
-      const lines = [area.name, `${this.words.price(area)} · ${left_}`];
-      const wide = Math.min(across - 8, 8 + Math.max(...lines.map((line, i) => line.length * (i ? 7 : 8))));
+      const lines = [area.name, `${this.words.price(area)} · ${this.words.text("left", { n: area.left })}`];
+      const wide = 12 + Math.max(lines[0].length * 9, lines[1].length * 6.6);
+      const spot = this.#spot(area, wide, placed);
+      if (!spot) continue;
+      placed.push(spot);
+      const [left, top] = spot;
       context.globalAlpha = 0.92;
-      context.fillStyle = this.#colours["map-ground"];
+      context.fillStyle = this.#painter.colours["map-ground"];
       context.beginPath();
-      context.roundRect(middle - wide / 2, centre - 22, wide, 44, 6);
+      context.roundRect(left, top, wide, LABEL, 6);
       context.fill();
       context.globalAlpha = 1;
-      context.fillStyle = this.#colours["map-text"];
+      context.fillStyle = this.#painter.colours["map-text"];
       context.font = "600 15px system-ui, sans-serif";
-      context.fillText(lines[0], middle, centre - 9, wide - 8);
+      context.fillText(lines[0], left + wide / 2, top + 13, wide - 8);
       context.font = "13px system-ui, sans-serif";
-      context.fillText(lines[1], middle, centre + 10, wide - 8);
+      context.fillText(lines[1], left + wide / 2, top + 32, wide - 8);
     }
+  }
+
+  /**
+   * Where the name of an area stands: on it, not on another's; null where there is no room.
+   * @param {import("./seats.js").Area} area @param {number} wide @param {[number, number, number, number][]} placed
+   * @returns {[number, number, number, number] | null}
+   */
+  #spot(area, wide, placed) {
+    const { x, y, scale } = this.#view;
+    for (const [across, down] of area.spots) {
+      const middle = Math.min(this.#width - wide / 2 - 2, Math.max(wide / 2 + 2, (across - x) * scale));
+      const centre = (down - y) * scale;
+      if (Math.abs(middle - (across - x) * scale) > wide / 2 || centre < 0 || centre > this.#height) continue;
+      /** @type {[number, number, number, number]} */
+      const spot = [middle - wide / 2, centre - LABEL / 2, middle + wide / 2, centre + LABEL / 2];
+      if (placed.every(([left, top, right, bottom]) => spot[2] < left || spot[0] > right || spot[3] < top || spot[1] > bottom)) return spot;
+    }
+    return null;
   }
 
   #paintMark() {
     if (this.#marked === null) return;
     const { x, y } = this.placeOf(this.#marked);
-    this.context.strokeStyle = this.#colours["seat-chosen"];
+    this.context.strokeStyle = this.#painter.colours["seat-chosen"];
     this.context.lineWidth = 3;
     this.context.beginPath();
     this.context.arc(x, y, this.#radius * 1.5 + 2, 0, Math.PI * 2);
@@ -529,11 +392,7 @@ export class SeatMap extends EventTarget {
       this.#overview.height = Math.max(1, Math.round((bottom - top) * scale));
       const context = /** @type {CanvasRenderingContext2D} */ (this.#overview.getContext("2d"));
       context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
-      this.#paintGround(context, scale);
-      const ratio = this.#ratio;
-      this.#ratio = 1;
-      this.#paintSeats(context, scale, left, top, right, bottom);
-      this.#ratio = ratio;
+      this.#painter.paint(context, scale, 1, [left, top, right, bottom]);
     }
     const { x, y, scale } = this.#view;
     this.context.drawImage(this.#overview, (left - x) * scale, (top - y) * scale, (right - left) * scale, (bottom - top) * scale);
@@ -557,7 +416,7 @@ export class SeatMap extends EventTarget {
     context.drawImage(this.#overview, 0, 0, small.width, small.height);
     const across = small.width / (right - left);
     const down = small.height / (bottom - top);
-    context.strokeStyle = this.#colours["seat-chosen"];
+    context.strokeStyle = this.#painter.colours["seat-chosen"];
     context.lineWidth = 4;
     context.strokeRect(
       (this.#view.x - left) * across, (this.#view.y - top) * down,

@@ -9,7 +9,7 @@
  * @typedef {{revision: number, areas: {id: number, available: number}[], taken: string, blocked?: string}} AvailabilityJson
  * @typedef {{revision: number, taken: number[], freed: number[], areas: {id: number, available: number}[]}} DeltaJson
  * @typedef {{label: string, first: number, count: number, area: number, left: number, top: number, right: number, bottom: number, numbers: string[]}} Row
- * @typedef {{id: number, name: string, seated: boolean, capacity: number, left: number, box: [number, number, number, number], rows: Row[], tiers: TierJson[], price: number, least: number}} Area
+ * @typedef {{id: number, name: string, seated: boolean, capacity: number, left: number, box: [number, number, number, number], rows: Row[], tiers: TierJson[], price: number, least: number, spots: [number, number][]}} Area
  */
 
 export const FREE = 0;
@@ -22,6 +22,8 @@ export const BLOCKED = 3;
 const MARGIN = 0.45;
 /** Seats of a row that stand further apart than this have an aisle between them, in metres; as the rules of the sale say. */
 const NEIGHBOURS_WITHIN = 1.005;
+/** So many places are tried for the name of an area. */
+const SPOTS_MAX = 16;
 
 /** The seating of one show and its present state. */
 export class Seats extends EventTarget {
@@ -67,6 +69,7 @@ export class Seats extends EventTarget {
       left: json.capacity,
       box: [0, 0, 0, 0],
       rows: [],
+      spots: [],
       tiers,
       // What most people pay: the first tier, in the order that the organizer gave them.
       price: tiers.length ? tiers[0].amount : 0,
@@ -95,6 +98,7 @@ export class Seats extends EventTarget {
     area.box = area.seated
       ? around(area.rows.map((row) => [row.left, row.top, row.right, row.bottom]))
       : /** @type {[number, number, number, number]} */ (json.box);
+    area.spots = spots(area);
     this.areas.push(area);
   }
 
@@ -239,6 +243,22 @@ export class Seats extends EventTarget {
   #tell(seats) {
     this.dispatchEvent(new CustomEvent("change", { detail: seats }));
   }
+}
+
+/**
+ * Where the name of an area may stand, best first: on its rows, beginning with those in its middle.
+ * @param {Area} area
+ * @returns {[number, number][]}
+ */
+function spots({ box: [left, top, right, bottom], rows }) {
+  /** @type {[number, number]} */
+  const middle = [(left + right) / 2, (top + bottom) / 2];
+  if (!rows.length) return [middle];
+  const step = Math.ceil(rows.length / SPOTS_MAX);
+  return rows
+    .filter((_, at) => at % step === Math.floor(step / 2))
+    .map((row) => /** @type {[number, number]} */ ([(row.left + row.right) / 2, (row.top + row.bottom) / 2]))
+    .sort((a, b) => Math.hypot(a[0] - middle[0], a[1] - middle[1]) - Math.hypot(b[0] - middle[0], b[1] - middle[1]));
 }
 
 /** @param {string} base64 */
