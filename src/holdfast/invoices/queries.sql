@@ -46,13 +46,14 @@ select d.organizer_id, d.number, d.label, d.kind, d.refers_to, r.label as refers
        d.note, d.language, d.issued_at
   from invoices d left join invoices r on r.organizer_id = d.organizer_id and r.number = d.refers_to
  where d.organizer_id = $1 and d.number < $2
-   and ($3::timestamptz is null or d.issued_at >= $3) and ($4::timestamptz is null or d.issued_at < $4)
+   and d.issued_at >= coalesce($3::timestamptz, '-infinity') and d.issued_at < coalesce($4::timestamptz, 'infinity')
  order by d.number desc limit $5
 
 -- name: documents_counted
 -- How many documents of an organizer were issued from $2 to before $3. Locks nothing.
 select count(*) from invoices
- where organizer_id = $1 and ($2::timestamptz is null or issued_at >= $2) and ($3::timestamptz is null or issued_at < $3)
+ where organizer_id = $1
+   and issued_at >= coalesce($2::timestamptz, '-infinity') and issued_at < coalesce($3::timestamptz, 'infinity')
 
 -- name: invoicing_of
 -- What an organizer wants on its documents; until it has said so, its name. Locks nothing.
