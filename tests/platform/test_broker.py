@@ -470,6 +470,9 @@ async def test_a_broker_that_is_away_is_asked_again_later_and_nothing_dies(
     await announcer.booking(new_id())
     async with publishing(db, here) as publisher:
         await until(lambda: publisher._failures == 2)
+        publisher._failures, publisher._rest_until = 5000, 0.0  # half a day later
+        await until(lambda: publisher._rest_until > 0.0)
+        assert publisher._failures == 5001
     assert (await db.value(WAITING), await db.value(JOBS), await db.value(DEAD)) == (1, 1, 0)
     await broker.measure(db)
     assert counted("holdfast_broker_waiting") == 1

@@ -157,7 +157,7 @@ class Broker:
         # Several shows that met the same failure are one.
         if self._rest_until < monotonic():
             self._failures += 1
-            seconds = min(REST_SECONDS_MAX, 2.0 ** (self._failures - 1))
+            seconds = min(REST_SECONDS_MAX, 2.0 ** min(self._failures - 1, 10))
             self._rest_until = monotonic() + seconds
             log.warning("broker away", error=_told(sent.error), rest_seconds=seconds)
         raise Later(self._rest_until - monotonic())
