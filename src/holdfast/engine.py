@@ -171,6 +171,7 @@ async def work(engine: Engine, stopping: asyncio.Event) -> None:
         booking.TEXT: notifications.Texter(teller, notifications.gateway_of(engine.settings)).send,
         notifications.ROUND: partial(notifications.go_round, teller),
         mail.SEND: engine.mailer.send,
+        mail.SEND_ENCLOSED: engine.mailer.send,
         accounts.FORGOTTEN: accounts.answer_forgotten(engine.secrets, engine.settings.address),
         payments.WATCH: engine.cashier.watch,
         payments.REFUND: booking.Refunder(engine.office, engine.providers).carry_out,

@@ -459,7 +459,9 @@ async def test_everybody_hears_that_a_show_moved_wherever_the_round_dies(
             await notifications.go_round(teller, job, Dying(engine.db, 1, after=after))
 
     async def _nobody_left() -> bool:
-        rounds_left = await db.value("select count(*) from jobs where kind <> $1", mail.SEND)
+        rounds_left = await db.value(
+            "select count(*) from jobs where kind <> all ($1::text[])", [mail.SEND, mail.SEND_ENCLOSED]
+        )
         facts_left = await db.value("select count(*) from outbox")
         return bool(rounds_left + facts_left == 0)
 

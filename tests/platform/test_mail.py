@@ -223,6 +223,51 @@ async def test_a_server_that_hangs_or_is_away_costs_a_bounded_time(
     assert (await left(db))[0] == 1
 
 
+async def test_a_server_that_is_away_for_hours_makes_no_dead_letters(
+    db: Database, settings: Settings, secrets: Secrets
+) -> None:
+    letter_id = await posted(db, secrets)
+    job = job_of(letter_id)
+    async with serving(Server("451 4.3.0 <{}>: not now", "451 4.3.0 <{}>: not now")) as server:
+        mailer = Mailer(reaching(settings, server), secrets)
+        with pytest.raises(NotSent):
+            job.attempts = mail.QUICK_TRIES - 1
+            await mailer.send(job, db)
+        job.attempts = mail.QUICK_TRIES
+        with pytest.raises(Later) as later:
+            await mailer.send(job, db)
+        assert mail.SLOW_SECONDS / 2 <= later.value.seconds <= mail.SLOW_SECONDS
+    await db.execute("update letters set created_at = now() - interval '5 days'")
+    # Nobody is waited for longer than that.
+    with pytest.raises(NotSent):
+        await mailer.send(job, db)
+
+
+async def test_a_server_that_is_away_is_left_alone_for_a_while(
+    db: Database, settings: Settings, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = job_of(await posted(db, secrets)), job_of(await posted(db, secrets))
+    async with serving(Server()) as server:
+        there = reaching(settings, server)
+    now = 1000.0
+    monkeypatch.setattr(mail, "monotonic", lambda: now)
+    mailer = Mailer(there, secrets)
+    for seconds in (1.0, 2.0, 4.0):
+        with pytest.raises(NotSent):
+            await mailer.send(first, db)
+        # What it brings is not even made, and the other letter waits too.
+        with pytest.raises(Later) as later:
+            await mailer.send(second, db)
+        assert seconds <= later.value.seconds <= 5 * seconds
+        now += seconds + 0.1
+    now += 100.0
+    mailer._failures = 5000  # months later
+    with pytest.raises(NotSent):
+        await mailer.send(first, db)
+    with pytest.raises(Later):
+        await mailer.send(second, db)
+
+
 async def test_a_run_that_dies_after_it_sent_sends_the_same_again(
     db: Database, settings: Settings, secrets: Secrets
 ) -> None:
@@ -512,7 +557,11 @@ async def test_what_is_enclosed_is_made_when_it_is_sent(
         worker = Worker(
             db,
             settings,
-            {mail.SEND: Mailer(reaching(settings, server), secrets, {"paper": made, "day": invited}).send},
+            {
+                mail.SEND_ENCLOSED: Mailer(
+                    reaching(settings, server), secrets, {"paper": made, "day": invited}
+                ).send
+            },
         )
         running = asyncio.create_task(worker.run())
         await until(lambda: server.taken)

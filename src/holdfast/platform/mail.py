@@ -19,13 +19,15 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from ipaddress import ip_address
 from pathlib import Path
+from random import uniform
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, unquote, urlsplit
 from uuid import UUID
 
 import msgspec
 
-from holdfast.platform import jobs, telemetry
+from holdfast.platform import clock, jobs, telemetry
+from holdfast.platform.clock import monotonic
 from holdfast.platform.db import Database, Transaction, load_queries, no_transaction_is_open
 from holdfast.platform.errors import Invalid
 from holdfast.platform.ids import new_id
@@ -34,6 +36,9 @@ from holdfast.platform.secret import Resealed, Secrets, Unsealable
 from holdfast.platform.settings import BadSetting, Settings
 
 SEND = "mail.send"
+# Letters that something is made for have a kind of their own, so that whoever signs in by a letter does not wait for the
+# tickets of thousands.
+SEND_ENCLOSED = "mail.send_enclosed"
 # An address, as a name for looking up what belongs to it.
 RECIPIENT = "mail recipient"
 RECIPIENT_BYTES = 16
@@ -43,6 +48,13 @@ LETTER_DAYS = 7
 FORGOTTEN_AT_ONCE = 1000
 # While no way to send is set, a letter is looked at again after this.
 NO_WAY_SECONDS = 300.0
+# A letter that was tried so often, in some two minutes, goes on being tried more seldom, for days: mail servers are away for
+# hours, and want some letters later.
+QUICK_TRIES = 8
+TRIED_SECONDS = 4 * 86_400.0
+SLOW_SECONDS = 600.0
+# A server that cannot be spoken to is left alone for 1, 2, 4, ... seconds, and the letters that wait come back one by one.
+REST_SECONDS_MAX = 60.0
 # All that one letter brings; mail servers commonly take 20 MB of it in base64.
 ENCLOSED_BYTES_MAX = 10_000_000
 FROM_NOBODY = "Holdfast <holdfast@localhost>"
@@ -89,6 +101,10 @@ class NotSent(Exception):
     """The letter was not taken this time; the message names no address."""
 
 
+class ServerAway(NotSent):
+    """No letter would be taken now: the server cannot be spoken to."""
+
+
 async def post(
     tx: Transaction,
     secrets: Secrets,
@@ -111,7 +127,8 @@ async def post(
     await tx.execute(
         sql.add_letter, letter_id, recipient_digest(secrets, to), _sealed(secrets, letter_id, letter)
     )
-    await jobs.enqueue(tx, SEND, {"letter_id": str(letter_id)}, job_id=letter_id)
+    kind = SEND_ENCLOSED if enclosures else SEND
+    await jobs.enqueue(tx, kind, {"letter_id": str(letter_id)}, job_id=letter_id)
     return letter_id
 
 
@@ -198,6 +215,9 @@ class Mailer:
         self._makers = makers or {}
         self._from = _sender(settings)
         self._warned = False
+        self._quick_tries = min(QUICK_TRIES, settings.job_attempts_max)
+        self._failures = 0
+        self._rest_until = 0.0
         self._hand_over: Callable[[UUID, Letter, EmailMessage], Awaitable[None]] | None = None
         if settings.smtp_url is not None:
             self._hand_over = _Smtp(settings.smtp_url, settings.mail_seconds, self._from).send
@@ -205,7 +225,10 @@ class Mailer:
             self._hand_over = _Folder(Path(settings.mail_folder)).put
 
     async def send(self, job: Job, db: Database) -> None:
-        """Handles a job `mail.send`. Raises NotSent for another try, Discard for a letter that nobody will take."""
+        """Handles the jobs SEND and SEND_ENCLOSED.
+
+        Raises NotSent and Later for another try, Discard for a letter that nobody will take.
+        """
         letter_id = UUID(job.payload["letter_id"])
         row = await db.row(sql.letter_by_id, letter_id)
         if row is None:
@@ -213,6 +236,8 @@ class Mailer:
         if self._hand_over is None:
             self._warn()
             raise jobs.Later(NO_WAY_SECONDS)
+        if (rest := self._rest_until - monotonic()) > 0:
+            raise jobs.Later(rest + uniform(0.0, 4 * self._rest()))  # noqa: S311 -- spreads load
         try:
             letter = _unsealed(self._secrets, letter_id, row["sealed"])
         except Unsealable as error:
@@ -220,10 +245,30 @@ class Mailer:
         message = self._message(letter_id, letter, format_datetime(row["created_at"]))
         await self._enclose(letter, message)
         assert no_transaction_is_open()
-        await self._hand_over(letter_id, letter, message)
+        try:
+            await self._hand_over(letter_id, letter, message)
+        except NotSent as error:
+            self._look_at(error)
+            if (
+                job.attempts < self._quick_tries
+                or (clock.now() - row["created_at"]).total_seconds() > TRIED_SECONDS
+            ):
+                raise
+            log.warning("a letter waits", letter_id=str(letter_id), error=str(error))
+            raise jobs.Later(SLOW_SECONDS * uniform(0.5, 1.0)) from None  # noqa: S311 -- spreads load
+        self._failures = 0
         async with db.transaction() as tx:
             await tx.execute(sql.letter_sent, letter_id)
             await jobs.finish(tx, job)
+
+    def _look_at(self, error: NotSent) -> None:
+        # Several letters that met the same failure are one.
+        if isinstance(error, ServerAway) and self._rest_until < monotonic():
+            self._failures += 1
+            self._rest_until = monotonic() + self._rest()
+
+    def _rest(self) -> float:
+        return min(REST_SECONDS_MAX, 2.0 ** min(self._failures - 1, 10))
 
     def _message(self, letter_id: UUID, letter: Letter, date: str) -> EmailMessage:
         message = EmailMessage(policy=SMTP)
@@ -320,7 +365,7 @@ class _Smtp:
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             # What is lost after the letter was taken, in saying goodbye, is no failure.
             if not taken:
-                raise NotSent(f"The mail server could not be spoken to: {type(error).__name__}.") from None
+                raise ServerAway(f"The mail server could not be spoken to: {type(error).__name__}.") from None
 
 
 def _refused(letter: Letter, code: int, said: str) -> NoReturn:
