@@ -482,6 +482,29 @@ async def test_disputed_money_is_the_banks_to_decide_on(desk: Desk, engine: Engi
     assert (ended.status, await desk.refunded(pair)) == ("CANCELLED", 0)
 
 
+async def test_each_payment_that_goes_back_is_noted_when_a_booking_is_called_off(
+    desk: Desk, engine: Engine, pair: Booking
+) -> None:
+    await pay(engine.db, pair)
+    noted: list[Any] = []
+
+    async def note(*, before: Any = None, after: Any = None) -> None:
+        noted.append((before["status"], after["amount"], after["numbers"]))
+
+    async with engine.db.transaction() as tx:
+        await booking.call_off(tx, engine.office, pair, "by_organizer", note=note)
+    assert noted == [("CONFIRMED", 2000, [1, 2]), ("CONFIRMED", 2000, None)]
+
+
+async def test_money_of_a_dispute_that_was_won_goes_back_when_somebody_says_so(
+    desk: Desk, engine: Engine, pair: Booking
+) -> None:
+    await engine.db.execute("update payments set disputed_at = now()")
+    payment_id = await engine.db.value("select payment_id from payments")
+    assert (await desk.run(await desk.want(pair, all=True, payment_id=payment_id))).state == "SETTLED"
+    assert ((await desk.booking(pair)).status, desk.till.sent) == ("CANCELLED", 2000)
+
+
 async def test_money_for_a_booking_that_was_let_go_goes_back_alone(desk: Desk, engine: Engine) -> None:
     show = await a_show(engine)
     claimed = (

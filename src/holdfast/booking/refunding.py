@@ -83,8 +83,9 @@ Number = Annotated[int, Meta(ge=1, le=10_000)]
 class RefundSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What goes back: `all` of the booking, the tickets with these `numbers`, or an `amount` alone.
 
-    Of `all` and `numbers`, `amount` says how much of the money goes back where it is not what was paid. With `release` the
-    places are for sale again, without it they become a block. `note` is for staff, and buyers see it.
+    Of `all` and `numbers`, `amount` says how much of the money goes back where it is not what was paid. `payment_id`: of which
+    payment; by default that which most is left of and nobody disputes. With `release` the places are for sale again, without
+    it they become a block. `note` is for staff, and buyers see it.
     """
 
     all: bool = False
@@ -171,7 +172,7 @@ async def call_off(
         return await cancel(tx, office, show_id, booking_id, reason, sold_too=True, note=note)
     if not may_refund:
         raise Forbidden("It was paid for: cancelling it is a refund, which you may not make.")
-    numbers: list[int] | None = await tickets.suspend(tx, sale_of(booking), _numbers_left(booking))
+    numbers: list[int] | None = await tickets.suspend(tx, sale_of(booking), _numbers_left(booking)) or None
     refunds = []
     for each in sorted(paid, key=lambda one: one.left, reverse=True):
         if each.left and not each.disputed:
@@ -179,8 +180,9 @@ async def call_off(
                 await payments.want_refund(tx, each, each.left, reason, numbers=numbers, release=True, by=by)
             )
             numbers = None
-    if refunds and note is not None:
-        await note(before={"status": booking.status}, after=refund_amounts(refunds[0]))
+    if note is not None:
+        for wanted in refunds:
+            await note(before={"status": booking.status}, after=refund_amounts(wanted))
     if numbers and not refunds:
         # The money went back before, or is in dispute: nothing to wait for.
         await _take_off(tx, office, show_id, booking_id, numbers, reason, keep_for=None)
@@ -342,8 +344,11 @@ async def _locked(tx: Transaction, show_id: ShowId, booking_id: BookingId) -> Bo
 
 
 def _chosen(found: Sequence[Refundable], payment_id: UUID | None) -> Refundable | None:
+    # Disputed money goes back only when it is named: by who knows that the dispute was won.
     able = [
-        each for each in found if each.left and not each.disputed and payment_id in (None, each.payment_id)
+        each
+        for each in found
+        if each.left and (each.payment_id == payment_id or (payment_id is None and not each.disputed))
     ]
     return max(able, key=lambda each: each.left, default=None)
 
