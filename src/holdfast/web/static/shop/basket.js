@@ -20,6 +20,7 @@ export class Basket extends EventTarget {
   #empty;
   #total = make("span", { class: "price" });
   #button;
+  #title;
   #note = make("div", { class: "note", tabindex: -1, hidden: true });
   #spoken = make("div", { class: "unseen", role: "status" });
   /** @type {string[]} */
@@ -38,11 +39,13 @@ export class Basket extends EventTarget {
     this.seats = seats;
     this.words = words;
     this.#kept = `chosen:${api}`;
+    this.box = box;
+    this.#title = make("h2", { tabindex: -1 }, words.text("your_seats"));
     this.#empty = make("p", { class: "soft" }, words.text("nothing_chosen"));
     this.#button = make("button", { type: "button", class: "button wide", onclick: () => this.dispatchEvent(new Event("claim")) }, words.text("claim"));
     box.append(
       this.#spoken,
-      make("h2", {}, words.text("your_seats")),
+      this.#title,
       this.#note,
       this.#empty,
       this.#list,
@@ -142,6 +145,7 @@ export class Basket extends EventTarget {
     for (const seat of chosen) if (!shown.includes(seat)) this.#list.append(this.#row(seat));
     const total = chosen.reduce((sum, seat) => sum + (this.#tier(seat)?.amount ?? 0), 0);
     this.#empty.hidden = chosen.length > 0;
+    this.box.classList.toggle("empty", !chosen.length);
     this.#total.textContent = chosen.length ? this.words.money(total) : "";
     if (!this.isBusy) this.busy(false);
     this.#keep();
@@ -153,7 +157,7 @@ export class Basket extends EventTarget {
     const next = row.nextElementSibling ?? row.previousElementSibling;
     row.remove();
     // Whoever let a seat go by its button stands at the next one, not at the top of the page.
-    if (had) (/** @type {HTMLElement | null} */ (next?.querySelector("button.away")) ?? this.#button).focus();
+    if (had) (/** @type {HTMLElement | null} */ (next?.querySelector("button.away")) ?? this.#title).focus();
   }
 
   /** @param {number} seat */

@@ -61,7 +61,6 @@ class Choosing {
         make("h2", { id: "seat-list", tabindex: -1 }, t("list_title")), make("p", { class: "soft" }, t("list_help")), list),
       basket,
     );
-    box.classList.add("choose");
     box.hidden = false;
 
     this.map = new SeatMap(canvas, seats, this.words, small);
@@ -171,8 +170,7 @@ class Choosing {
   /** @param {Answer | null} answer @param {number[]} party @param {Record<string, unknown>} body */
   #answered(answer, party, body) {
     if (answer?.booking) {
-      if (answer.booking.relaxed) this.#relaxed(answer.booking);
-      else this.#go(answer.booking);
+      this.#go(answer.booking);
       return;
     }
     this.basket.busy(false);
@@ -183,31 +181,15 @@ class Choosing {
     void this.#refused(answer.problem, party, body);
   }
 
-  /** On to the booking's page: the right to it goes by a form, so that it stands in no address. @param {Booking} booking */
+  /** On to the booking's page, which says also what had to be given up; the right to it goes by a form, and stands in no address. @param {Booking} booking */
   #go(booking) {
     this.claims.forget();
     this.basket.forget();
     const form = make("form", { method: "post", action: `${this.bookings}${booking.id}/open`, hidden: true },
-      make("input", { type: "hidden", name: "secret", value: booking.secret }));
+      make("input", { type: "hidden", name: "secret", value: booking.secret }),
+      make("input", { type: "hidden", name: "relaxed", value: booking.relaxed ?? "" }));
     document.body.append(form);
     form.submit();
-  }
-
-  /** Places that are not quite what was asked for: why, and a way back. @param {Booking} booking */
-  #relaxed(booking) {
-    const places = booking.places.map((place) => place.seat ?? place.area).join(", ");
-    const let_go = async () => {
-      this.claims.forget();
-      await fetch(`${this.api}/bookings/${booking.id}/cancel`, {
-        method: "POST", credentials: "omit",
-        headers: { Authorization: `Bearer ${booking.secret}`, "Idempotency-Key": `cancel-${booking.id}` },
-      }).catch(() => null);
-      this.basket.busy(false);
-    };
-    this.basket.tell("warn", this.words.text(`relaxed_${booking.relaxed}`, { places }), [
-      { label: this.words.text("go_on"), act: () => this.#go(booking), first: true },
-      { label: this.words.text("choose_others"), act: () => void let_go() },
-    ], true);
   }
 
   /** @param {Problem} problem @param {number[]} party @param {Record<string, unknown>} body */
@@ -298,7 +280,7 @@ class Choosing {
 }
 
 async function begin() {
-  const box = /** @type {HTMLElement | null} */ (document.querySelector("#choose, #chooser"));
+  const box = document.getElementById("choose");
   /** @type {State | null} */
   const state = pageState();
   if (!box || !state) return;
@@ -309,7 +291,7 @@ async function begin() {
     const live = new Live(seats, state.api);
     await live.start();
     new Choosing(box, state, seats, live);
-    document.getElementById("plain")?.remove();
+    for (const plain of document.querySelectorAll("[data-plain]")) plain.remove();
   } catch (error) {
     document.documentElement.classList.add("plain");
     throw error;
