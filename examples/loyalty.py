@@ -22,6 +22,8 @@ create table if not exists place (only_one integer primary key check (only_one =
 create table if not exists points (booking_id text primary key, buyer text not null, points integer not null);
 """
 KINDS = ("booking.confirmed", "booking.cancelled", "refund.settled")
+# Refunds of money that paid for nothing: it never made points.
+FOR_NOTHING = ("late", "second_payment")
 WAIT_SECONDS = 2.0
 
 
@@ -30,10 +32,27 @@ def buyer_of(email: str) -> str:
     return hashlib.sha256(email.strip().lower().encode()).hexdigest()[:16]
 
 
-def points_of(booking: dict[str, Any]) -> int:
-    """What a booking is worth now."""
-    paid = booking["status"] == "CONFIRMED" and booking["customer"]["email"]
-    return int(booking["total"]["amount"]) // 100 if paid else 0
+def points_of(booking: dict[str, Any], refunds: Iterable[dict[str, Any]]) -> int:
+    """What a booking is worth now, less what of it was given back."""
+    if booking["status"] != "CONFIRMED" or not booking["customer"]["email"]:
+        return 0
+    back = sum(
+        each["amount"]["amount"]
+        for each in refunds
+        if each["state"] == "SETTLED" and each["reason"] not in FOR_NOTHING
+    )
+    return max(0, int(booking["total"]["amount"]) - back) // 100
+
+
+def refunds_of(api: httpx.Client, path: str) -> Iterable[dict[str, Any]]:
+    """Every refund of a booking."""
+    asked: dict[str, str] = {}
+    while True:
+        page = api.get(f"/v1/{path}/refunds", params=asked).raise_for_status().json()
+        yield from page["refunds"]
+        if page["next"] is None:
+            return
+        asked = {"cursor": page["next"]}
 
 
 def take(api: httpx.Client, db: sqlite3.Connection, facts: Iterable[dict[str, Any]]) -> None:
@@ -47,7 +66,7 @@ def take(api: httpx.Client, db: sqlite3.Connection, facts: Iterable[dict[str, An
         db.execute(
             "insert into points values (?, ?, ?) on conflict (booking_id) do update"
             " set buyer = excluded.buyer, points = excluded.points",
-            (booking["id"], buyer_of(email), points_of(booking)),
+            (booking["id"], buyer_of(email), points_of(booking, refunds_of(api, path))),
         )
 
 

@@ -477,6 +477,13 @@ async def test_the_package_says_what_is_needed_and_no_more(door: AtDoor, owner: 
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
 
 
+async def test_the_audit_says_who_takes_a_package_along(door: AtDoor, engine: Engine) -> None:
+    page = await door.get("/package")
+    await door.client.get(f"{door.url}/package", params={"cursor": page["cursor"]})
+    rows = await engine.db.rows("select actor_kind, show_id::text from audit where action = 'door.packed'")
+    assert [tuple(row) for row in rows] == [("person", page["show"]["id"])]
+
+
 async def test_an_upload_is_bounded_and_says_which_scan_is_wrong(door: AtDoor) -> None:
     one = {"id": str(new_id()), "at": LONG_AGO, "code": "x"}
     many = [{**one, "id": str(new_id())} for _ in range(201)]

@@ -1,5 +1,6 @@
 """The programs in `examples/` beside a Holdfast that runs: what they are told, what they keep, and that nothing is told twice."""
 
+import importlib.util
 import os
 import sqlite3
 import subprocess
@@ -98,6 +99,29 @@ def test_loyalty_counts_what_was_paid_once_however_often_it_is_told(
     with closing(sqlite3.connect(points)) as db:
         rows = db.execute("select booking_id, points from points order by points desc").fetchall()
     assert rows == [(kept, PRICE // 100), (called_off, 0)]
+
+
+def test_loyalty_takes_back_what_was_given_back() -> None:
+    spec = importlib.util.spec_from_file_location("loyalty", EXAMPLES / "loyalty.py")
+    assert spec is not None and spec.loader is not None
+    loyalty = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loyalty)
+    booking = {"status": "CONFIRMED", "total": {"amount": 5100}, "customer": BUYER}
+    pages = [
+        {"refunds": [{"state": "SETTLED", "reason": "asked", "amount": {"amount": 2550}}], "next": "1"},
+        {"refunds": [{"state": "SENT", "reason": "asked", "amount": {"amount": 100}},
+                     {"state": "SETTLED", "reason": "second_payment", "amount": {"amount": 5100}}], "next": None},
+    ]  # fmt: skip
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/v1/shows/1/bookings/2/refunds"
+        return httpx.Response(200, json=pages[int(request.url.params.get("cursor", 0))])
+
+    with httpx.Client(base_url="http://holdfast.test", transport=httpx.MockTransport(answer)) as api:
+        refunds = list(loyalty.refunds_of(api, "shows/1/bookings/2"))
+    assert loyalty.points_of(booking, refunds) == 25
+    assert loyalty.points_of(booking, []) == 51
+    assert loyalty.points_of({**booking, "status": "CANCELLED"}, []) == 0
 
 
 def test_reviews_are_for_those_whose_show_has_begun(up: Up, owner: httpx.Client, folder: Path) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from holdfast import booking, tickets
+from holdfast import accounts, booking, tickets
 from holdfast.accounts import Staff
 from holdfast.booking import AtDoor, View
 from holdfast.booking.door_list_routes import GateJson, ListJson, gate_json, list_json, show_at_door
@@ -107,11 +107,18 @@ async def read_package(call: Call[None]) -> Answer:
 
     In pages: without `cursor` from the beginning, with that of the last page whatever has changed since, and perhaps
     something twice. The header `Holdfast-Signature` is `<key id>.<base64url>`, an Ed25519 signature of the body as sent, by
-    the same keys as the codes, so that what a device has kept can be checked before it is trusted.
+    the same keys as the codes, so that what a device has kept can be checked before it is trusted. Who begins is written
+    into the audit.
     """
     view, query = await show_at_door(call, "door.scan"), call.query
     show = view.show
     cursor = None if query.cursor is None else booking.cursor_in(query.cursor)
+    if cursor is None:
+        async with call.db.transaction() as tx:
+            # The names of everybody leave with it: written before the first of them goes out.
+            await accounts.audit(
+                tx, call, "door.packed", organizer_id=show.organizer_id, subject=show.show_id, show_id=show.show_id
+            )  # fmt: skip
     page = await booking.packed(call.db, show.show_id, cursor, query.limit)
     body = PackageJson(
         show=PackedShowJson(
