@@ -41,7 +41,7 @@ def points_of(booking: dict[str, Any], refunds: Iterable[dict[str, Any]]) -> int
         for each in refunds
         if each["state"] == "SETTLED" and each["reason"] not in FOR_NOTHING
     )
-    return max(0, int(booking["total"]["amount"]) - back) // 100
+    return max(0, int(booking["total"]["amount"] - back)) // 100
 
 
 def refunds_of(api: httpx.Client, path: str) -> Iterable[dict[str, Any]]:

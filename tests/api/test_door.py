@@ -247,7 +247,8 @@ async def test_the_last_scans_come_by_pages_and_by_gate(door: AtDoor, owner: htt
     code, other = await door.codes()
     ids = [(await door.scan(code=each))["id"] for each in (code, other, code)]
     ids.append((await door.scan(code=code, gate_id=gate))["id"])
-    seen, cursor = [], {}
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
     for _ in range(3):
         page = await door.get("/scans", limit=2, **cursor)
         seen += [each["id"] for each in page["scans"]]
@@ -370,7 +371,7 @@ class Phone:
     async def sync(self, limit: int = 1) -> None:
         """Takes along what is new, and checks whose it is."""
         for _ in range(100):
-            query = {"limit": limit, **({"cursor": self.cursor} if self.cursor else {})}
+            query: dict[str, Any] = {"limit": limit, **({"cursor": self.cursor} if self.cursor else {})}
             answer = await self.door.client.get(f"{self.door.url}/package", params=query)
             assert answer.status_code == 200, answer.text
             page = answer.json()
