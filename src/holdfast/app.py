@@ -170,9 +170,11 @@ def make_app(engine: Engine) -> App:
             call.db = engine.db.of(principal.organizer_id)
         return caller
 
-    caught = _caught(engine.settings)
-    return build_app(
-        [*served, *caught, document, page],
+    asked = web.Api()
+    address = engine.settings.address
+    pages = web.shop_routes(asked, address=address, secure=address.startswith("https:"))
+    app = build_app(
+        [*served, *_caught(engine.settings), document, page, *pages],
         state=engine,
         db=engine.db,
         authorize=authorize,
@@ -182,6 +184,8 @@ def make_app(engine: Engine) -> App:
         access_log=_log_access,
         body_bytes_max=engine.settings.body_bytes_max,
     )
+    asked.serve(app)
+    return app
 
 
 def _caught(settings: Settings) -> list[Routes]:

@@ -9,15 +9,19 @@ from babel.messages.pofile import read_po
 from jinja2 import Environment, nodes
 
 from holdfast.platform.languages import CODES, LOCALES
+from holdfast.web.shop.told import ELSE, INVALID, TOLD
 from tests.architecture.tree import PYTHON, SOURCE, syntax
 
 TRANSLATED = [code for code in CODES if code != "en"]
-TEMPLATES = sorted(SOURCE.rglob("templates/*.html")) + sorted(SOURCE.rglob("templates/*.txt"))
+LETTERS = sorted(SOURCE.rglob("templates/*.html")) + sorted(SOURCE.rglob("templates/*.txt"))
+PAGES = sorted((SOURCE / "web" / "shop").glob("*.html"))
+# What gives a text, and what one in the plural, in a letter and on a page.
+GIVING = {"_": 1, "t": 1, "n": 2}
 _GAPS = re.compile(r"\{(\w+)\}")
 
 
 def texts() -> set[str | tuple[str, str]]:
-    """What the code gives to `text` and `plural` of a language, and templates to `_`."""
+    """What the code gives to `text` and `plural` of a language, templates to `_`, `t` and `n`, and what refusals say."""
     found: set[str | tuple[str, str]] = set()
     for path in PYTHON:
         for node in ast.walk(syntax(path)):
@@ -29,12 +33,14 @@ def texts() -> set[str | tuple[str, str]]:
                 found.add(words[0])
             elif node.func.attr == "plural" and len(words) == 2:
                 found.add((words[0], words[1]))
-    for path in TEMPLATES:
-        calls = Environment(autoescape=True).parse(path.read_text(encoding="utf-8")).find_all(nodes.Call)
-        first = [
-            call.args[0] for call in calls if isinstance(call.node, nodes.Name) and call.node.name == "_"
-        ]
-        found |= {each.value for each in first if isinstance(each, nodes.Const)}
+    for path in [*LETTERS, *PAGES]:
+        for call in Environment(autoescape=True).parse(path.read_text(encoding="utf-8")).find_all(nodes.Call):
+            count = GIVING.get(call.node.name, 0) if isinstance(call.node, nodes.Name) else 0
+            words = [each.value for each in call.args[:count] if isinstance(each, nodes.Const)]
+            if words:
+                found.add(words[0] if count == 1 else (words[0], words[1]))
+    for pair in (*TOLD.values(), ELSE, INVALID):
+        found |= set(pair)
     return found
 
 

@@ -28,7 +28,7 @@ MENDED = "\ncreate or replace function mended() returns int language sql as 'sel
 def test_a_first_start_says_where_to_click_and_how_to_sign_in(first_start: FirstStart) -> None:
     lines = first_start.said.splitlines()
     assert re.fullmatch(r"Holdfast is at http://127\.0\.0\.1:\d+ +Ctrl-C stops it", lines[0])
-    assert re.fullmatch(r" +what is on +http://127\.0\.0\.1:\d+/v1/shows", lines[1])
+    assert re.fullmatch(r" +shop +http://127\.0\.0\.1:\d+/", lines[1])
     assert re.fullmatch(r" +API reference +http://127\.0\.0\.1:\d+/docs", lines[2])
     assert f"password {first_start.password}" in lines[3]
     assert "\x1b" not in first_start.said, "colours are for a terminal"

@@ -220,7 +220,7 @@ def _say_where(out: Console, installation: Installation, listener: socket.socket
     settings = installation.settings
     here = f"{'https' if settings.tls_cert else 'http'}://{shown}:{port}"
     out.print(f"Holdfast is at [bold]{here}[/bold]   Ctrl-C stops it")
-    out.print(f"  what is on     {here}/v1/shows")
+    out.print(f"  shop           {here}/")
     out.print(f"  API reference  {here}/docs")
     kept_in = installation.data / OWNER
     if settings.admin_password is None and kept_in.exists():
