@@ -60,8 +60,11 @@ class Lane:
             self.under_way += 1
             return None
         until = max(self._until, now) + self._seconds / self._width
-        self._until = min(until, now + PAUSE_SECONDS_MAX)
-        return self._until - now
+        if until - now > PAUSE_SECONDS_MAX:
+            # One by one, too: thousands that came back at once would stand before everybody else's.
+            return PAUSE_SECONDS_MAX * uniform(0.5, 1.0)  # noqa: S311 -- spreads load
+        self._until = until
+        return until - now
 
     def leave(self, seconds: float | None = None) -> None:
         """One less is under way; `seconds` is how long it took, when it was sent at all."""
