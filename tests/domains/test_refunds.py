@@ -16,7 +16,7 @@ from holdfast.booking import (
     refund_seen,
     refunding,
 )
-from holdfast.booking.refunding import REFUND_DAYS_MAX, SAME_WISH_SECONDS
+from holdfast.booking.refunding import REFUND_DAYS_MAX
 from holdfast.engine import Engine
 from holdfast.payments import Refund, RefundNotFailed, RefundTooMuch, SeenRefund
 from holdfast.platform import jobs
@@ -396,19 +396,6 @@ async def test_other_money_than_was_wanted_settles_nothing(desk: Desk, pair: Boo
         shown = await desk.seen(wanted, SeenRefund(**{**fields, **other}))
         assert shown.state == "SENT"
     assert await desk.states(pair) == ["suspended", "suspended"]
-
-
-async def test_long_afterwards_the_books_are_read_before_the_wish_is_sent_again(
-    desk: Desk, pair: Booking
-) -> None:
-    """The answer was lost, and the provider has forgotten by now that the wish was the same one."""
-    wanted = await desk.want(pair, all=True)
-    begun = await payments.begin_refund(desk.engine.db, wanted.show_id, wanted.refund_id)
-    assert begun is not None
-    await desk.till.refund(begun.wish)
-    await desk.engine.db.execute("update refunds set sent_at = sent_at - make_interval(secs => $1)", SAME_WISH_SECONDS + 1)  # fmt: skip
-    assert (await desk.run(wanted)).state == "SETTLED"
-    assert desk.till.asked == 1
 
 
 async def test_a_provider_that_was_taken_away_is_waited_for(

@@ -39,7 +39,7 @@ from holdfast.payments import (
     RefundTooMuch,
     SeenRefund,
 )
-from holdfast.platform import broadcast, clock, jobs, outbox, telemetry
+from holdfast.platform import broadcast, jobs, outbox, telemetry
 from holdfast.platform.db import Database, Transaction, load_queries, no_transaction_is_open
 from holdfast.platform.errors import Busy, Conflict, Forbidden, Invalid
 from holdfast.platform.ids import BookingId, PersonId, ShowId, new_id
@@ -58,9 +58,6 @@ DOWN_SECONDS = (1.0, 900.0)
 PENDING_SECONDS = (2.0, 6 * 3600.0)
 # Then a person must look: the job becomes a dead letter, and the refund stays SENT.
 REFUND_DAYS_MAX = 30
-# Providers promise for a day at least that the same wish is the same refund. After half of it we look into their books first.
-SAME_WISH_SECONDS = 12 * 3600.0
-BOOKS_MARGIN = timedelta(hours=1)
 
 
 class NothingToRefund(Conflict):
@@ -300,10 +297,6 @@ class Refunder:
             except ProviderRefused as refused:
                 # It knew the refund once, so this is no word on the money.
                 raise ProviderDown(f"The refund cannot be looked at: {refused}") from refused
-        if begun.sent_seconds > SAME_WISH_SECONDS:
-            known = await _in_the_books(provider, begun)
-            if known is not None:
-                return known
         return await provider.refund(begun.wish)
 
     def _later(self, begun: Begun, bounds: tuple[float, float]) -> Exception:
@@ -311,16 +304,6 @@ class Refunder:
             return jobs.Discard(f"The refund has no end after {REFUND_DAYS_MAX} days. Ask the provider.")
         shortest, longest = bounds
         return jobs.Later(min(max(begun.age_seconds / 4, shortest), longest))
-
-
-async def _in_the_books(provider: Provider, begun: Begun) -> SeenRefund | None:
-    """The refund as the provider has it in its books, when it came through the last time although we never heard so."""
-    now = clock.now()
-    since = now - timedelta(seconds=begun.sent_seconds) - BOOKS_MARGIN
-    async for entry in provider.listed(since, now + BOOKS_MARGIN):
-        if entry.kind == "refund" and entry.id == begun.refund.refund_id:
-            return await provider.look_refund(begun.refund.refund_id, entry.ref)
-    return None
 
 
 def refund_amounts(refund: Refund) -> dict[str, object]:

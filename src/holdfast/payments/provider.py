@@ -145,7 +145,9 @@ class Provider(Protocol):
         """Lets no money come any more, and says what is true afterwards: `closed`, or `succeeded` where it was too late."""
 
     async def refund(self, wish: Wish) -> SeenRefund:
-        """Sends money back; called again with the same wish it answers the same refund (idempotent by refund_id)."""
+        """Sends money back; called again with the same wish, however much later, it answers the same refund (idempotent by
+        refund_id), also when that failed: whoever wants to try again asks with another id.
+        """
 
     async def look_refund(self, refund_id: UUID, ref: str) -> SeenRefund:
         """The truth now of a refund that was asked for."""

@@ -98,12 +98,11 @@ class Refund(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A refund that the provider is being asked for; ages in seconds, by the database's clock."""
+    """A refund that the provider is being asked for; its age in seconds, by the database's clock."""
 
     refund: Refund
     wish: Wish
     age_seconds: float
-    sent_seconds: float
 
 
 async def refundable(tx: Transaction, show_id: ShowId, booking_id: BookingId) -> list[Refundable]:
@@ -195,7 +194,7 @@ async def begin_refund(db: Database, show_id: ShowId, refund_id: UUID) -> Begun 
         refund_id=refund_id, payment_id=refund.payment_id, show_id=show_id, ref=row["payment_ref"], charge=row["charge"],
         amount=refund.amount, currency=refund.currency,
     )  # fmt: skip
-    return Begun(refund, wish, row["age_seconds"], row["sent_seconds"])
+    return Begun(refund, wish, row["age_seconds"])
 
 
 async def note_refund(

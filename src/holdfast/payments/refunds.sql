@@ -39,8 +39,7 @@ select coalesce(sum(amount) filter (where state = 'SETTLED'), 0)::bigint as refu
 with begun as (
   update refunds r set state = 'SENT', sent_at = coalesce(r.sent_at, clock_timestamp()), updated_at = clock_timestamp()
    where r.show_id = $1 and r.refund_id = $2 and r.state in ('WANTED', 'SENT') returning r.*)
-select b.*, p.ref as payment_ref, p.charge, extract(epoch from clock_timestamp() - b.created_at)::float8 as age_seconds,
-       extract(epoch from clock_timestamp() - b.sent_at)::float8 as sent_seconds
+select b.*, p.ref as payment_ref, p.charge, extract(epoch from clock_timestamp() - b.created_at)::float8 as age_seconds
   from begun b join payments p on p.show_id = b.show_id and p.payment_id = b.payment_id;
 
 -- name: refund_pending

@@ -59,10 +59,10 @@ update sandbox_payments set state = 'closed', money_at = case when stoppable the
 -- The bank of whoever paid takes the money back for now. Locks the payment.
 update sandbox_payments set disputed = true where ref = $1 and state = 'succeeded' and not disputed
 
--- name: refund_live
--- The refund of this id that is under way or settled. Locks nothing.
+-- name: refund_of_id
+-- The refund of a payment that has this id. The caller holds the payment's lock.
 select ref, refund_id, payment_ref, show_id, amount, currency, state, created_at
-  from sandbox_refunds where refund_id = $1 and state <> 'failed'
+  from sandbox_refunds where payment_ref = $1 and refund_id = $2
 
 -- name: refund_of_ref
 -- A refund as it stands. Locks nothing.

@@ -165,21 +165,17 @@ class Razorpay:
         return await self.look(ref)
 
     async def refund(self, wish: Wish) -> SeenRefund:
-        """Sends money back. A refund that failed is tried anew, under a key of its own.
+        """Sends money back, once for this id, even if it failed.
 
         It is looked for first: how long Razorpay remembers an idempotency key is not documented.
         """
-        failed = 0
         async for made in self._paged(f"/payments/{_safe(wish.charge)}/refunds"):
             if _id_in(_notes(made), "refund_id") == wish.refund_id:
-                if made["status"] != "failed":
-                    return _seen_refund(made)
-                failed += 1
-        key = f"{wish.refund_id}-{failed}"
+                return _seen_refund(made)
         body = {
             "amount": _expressible(wish.amount, wish.currency),
             "speed": "normal",
-            "receipt": f"{wish.refund_id.hex}-{failed}",
+            "receipt": wish.refund_id.hex,
             "notes": {
                 "refund_id": str(wish.refund_id),
                 "payment_id": str(wish.payment_id),
@@ -187,7 +183,10 @@ class Razorpay:
             },
         }
         made = await self._call(
-            "POST", f"/payments/{_safe(wish.charge)}/refund", body, {"x-refund-idempotency": key}
+            "POST",
+            f"/payments/{_safe(wish.charge)}/refund",
+            body,
+            {"x-refund-idempotency": str(wish.refund_id)},
         )
         return _seen_refund(made)
 

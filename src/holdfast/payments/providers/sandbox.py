@@ -87,7 +87,7 @@ class Sandbox:
         return _seen(books.told(await self._known(books.close(self._db, ref))))
 
     async def refund(self, wish: Wish) -> SeenRefund:
-        """Sends money back. One that failed may be asked for again and is tried anew."""
+        """Sends money back, once for this id, even if it failed."""
         return _seen_refund(await self._known(books.refund(self._db, wish)))
 
     async def look_refund(self, refund_id: UUID, ref: str) -> SeenRefund:

@@ -193,16 +193,16 @@ async def dispute(tx: Transaction, ref: str) -> None:
 
 
 async def refund(db: Database, wish: Wish) -> Refund:
-    """The refund of this id, made where none is under way or settled.
+    """The refund of this id, made where there is none yet.
 
     Raises ProviderRefused when there is not so much to give back, or when refunds of this payment are refused.
     """
     async with db.transaction() as tx:
         await tx.row(sql.payment_locked, wish.ref)
         payment = await arrive(tx, wish.ref)
-        row = await tx.row(sql.refund_live, wish.refund_id)
+        row = await tx.row(sql.refund_of_id, wish.ref, wish.refund_id)
         if row is not None:
-            if (row["payment_ref"], row["amount"]) != (wish.ref, wish.amount):
+            if row["amount"] != wish.amount:
                 raise ProviderRefused("sandbox: a refund of this id has another amount")
             return Refund(*row)
         what = TEST_REFUNDS.get(wish.amount % 100, payment.refunds)

@@ -161,19 +161,16 @@ class Stripe:
         return _seen(expired)
 
     async def refund(self, wish: Wish) -> SeenRefund:
-        """Sends money back. A refund that failed is tried anew, under a key of its own.
+        """Sends money back, once for this id, even if it failed.
 
         It is looked for first, because Stripe forgets idempotency keys after a day and an outage may last longer.
         """
-        failed = 0
         listing = await _answer(
             self._client.v1.refunds.list_async({"payment_intent": wish.charge, "limit": PAGE})
         )
         async for made in _paged(listing):
             if _id_in(made, "refund_id") == wish.refund_id:
-                if made.status not in ("failed", "canceled"):
-                    return _seen_refund(made)
-                failed += 1
+                return _seen_refund(made)
         params = {
             "payment_intent": wish.charge,
             "amount": amount_there(wish.amount, wish.currency),
@@ -183,7 +180,7 @@ class Stripe:
                 "show_id": str(wish.show_id),
             },
         }
-        options = {"idempotency_key": f"holdfast-refund-{wish.refund_id}-{failed}"}
+        options = {"idempotency_key": f"holdfast-refund-{wish.refund_id}"}
         return _seen_refund(
             await _answer(self._client.v1.refunds.create_async(cast(Any, params), cast(Any, options)))
         )
