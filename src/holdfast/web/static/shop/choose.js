@@ -294,7 +294,7 @@ async function begin() {
     for (const plain of document.querySelectorAll("[data-plain]")) plain.remove();
   } catch (error) {
     document.documentElement.classList.add("plain");
-    throw error;
+    console.error(error);
   }
 }
 

@@ -46,6 +46,13 @@ class Countdown {
     this.#endsAt = at + seconds * 1000;
     // What lies behind is not said again, unless there is more time now.
     this.#said = reached(seconds);
+    this.#show();
+  }
+
+  #show() {
+    const left = this.#left;
+    if (this.clock) this.clock.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+    this.box.classList.toggle("short", left <= SHORT);
   }
 
   get #left() {
@@ -61,8 +68,7 @@ class Countdown {
       void this.#ask();
     }
     const left = this.#left;
-    if (this.clock) this.clock.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
-    this.box.classList.toggle("short", left <= SHORT);
+    this.#show();
     const mark = reached(left);
     if (mark < this.#said && left > 0) {
       this.#said = mark;

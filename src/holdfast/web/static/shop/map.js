@@ -21,6 +21,8 @@ const SCALE_MAX = 120;
 const BUDGET = 6;
 /** The height of an area's name and of what is left in it, in CSS pixels. */
 const LABEL = 44;
+/** On narrower maps the names of areas leave out the price, which the legend and the list have. */
+const NARROW = 560;
 /** In a rush seats change all the time; the picture in small follows so often, in milliseconds. */
 const OVERVIEW_EVERY = 1000;
 
@@ -333,7 +335,8 @@ export class SeatMap extends EventTarget {
     const placed = [];
     for (const area of this.seats.areas) {
       if (area.seated && this.#radius >= SHAPES_FROM) continue;
-      const lines = [area.name, `${this.words.price(area)} · ${this.words.text("left", { n: area.left })}`];
+      const left_ = this.words.text("left", { n: area.left });
+      const lines = [area.name, this.#width < NARROW ? left_ : `${this.words.price(area)} · ${left_}`];
       const wide = 12 + Math.max(lines[0].length * 9, lines[1].length * 6.6);
       const spot = this.#spot(area, wide, placed);
       if (!spot) continue;
