@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from holdfast.platform import clock
 from holdfast.platform.http import Answer, Call, Routes
 from holdfast.web.pages import spoken_by
-from holdfast.web.shop.counter import Counter, Refused, attempt, form, part, query_of, see_other
+from holdfast.web.shop.counter import Counter, Refused, attempt, form, key_of, part, query_of, see_other
 from holdfast.web.shop.described import moment_of, starts_of
 from holdfast.web.shop.told import Told, told
 from holdfast.web.shop.words import words_of_time
@@ -121,12 +121,9 @@ class _Desk:
         """Claims the same places anew, after the time was over."""
         given, show = form(call), part(call, "show_id")
         found = await self._counter.read(call, _api(call), secret=self._secret(call))
+        body = _same(found, given)
         reply = await self._counter.api.send(
-            call,
-            "POST",
-            f"/v1/shows/{show}/bookings",
-            _same(found, given),
-            key=given.get("attempt") or attempt(),
+            call, "POST", f"/v1/shows/{show}/bookings", body, key=key_of(given, body)
         )
         if not reply.good:
             return await self._page(call, told(reply.body), given)
@@ -148,7 +145,7 @@ class _Desk:
             f"{_api(call)}/{what}",
             body,
             secret=self._secret(call),
-            key=given.get("attempt") or attempt(),
+            key=key_of(given, body),
         )
 
     async def _page(

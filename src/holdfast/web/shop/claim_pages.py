@@ -3,7 +3,7 @@
 from typing import Any
 
 from holdfast.platform.http import Answer, Call, Routes
-from holdfast.web.shop.counter import Counter, attempt, fields, form, part, see_other
+from holdfast.web.shop.counter import Counter, fields, form, key_of, part, see_other
 from holdfast.web.shop.described import chosen
 from holdfast.web.shop.seat_pages import seats_page
 from holdfast.web.shop.show_pages import show_values
@@ -23,10 +23,10 @@ def routes(counter: Counter) -> Routes:
         if given.get("seated") and not seats:
             problem = told({"code": "nothing_chosen", "status": 400})
         if problem is None:
+            body = _claim(values, given, seats)
             reply = await counter.api.send(
-                call, "POST", f"/v1/shows/{part(call, 'show_id')}/bookings", _claim(values, given, seats),
-                key=given.get("attempt") or attempt(),
-            )  # fmt: skip
+                call, "POST", f"/v1/shows/{part(call, 'show_id')}/bookings", body, key=key_of(given, body)
+            )
             if reply.good:
                 booking = reply.body
                 remembered = counter.remember(call, booking["show_id"], booking["id"], booking["secret"])

@@ -4,8 +4,11 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, quote
+
+import msgspec
 
 from holdfast.platform.bodies import invalid
 from holdfast.platform.errors import Refusal
@@ -163,8 +166,16 @@ def part(call: Call[Any], name: str) -> str:
     return quote(str(call.path[name]), safe="")
 
 
+def key_of(given: Mapping[str, str], body: Any = None) -> str:
+    """The Idempotency-Key of what a form asks for: the same form sent twice is done once, and whoever goes back and chooses
+    otherwise asks for something else.
+    """
+    whole = (given.get("attempt") or attempt()).encode() + b"\0" + msgspec.json.encode(body, order="sorted")
+    return sha256(whole).hexdigest()
+
+
 def attempt() -> str:
-    """A key for one attempt: stands in a form, so that sending it twice is done once."""
+    """What stands in a form and tells it from every other, for `key_of`."""
     return new_id().hex + new_id().hex
 
 
