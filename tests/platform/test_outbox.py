@@ -20,6 +20,7 @@ from holdfast.platform.ids import new_id
 from holdfast.platform.outbox import (
     FACTS_AT_ONCE,
     TOPIC,
+    TRIES_TOGETHER,
     Fact,
     Followers,
     Relay,
@@ -258,7 +259,8 @@ async def test_a_fact_that_cannot_be_taken_keeps_no_other_from_it(db: Database, 
     followers.gather(["show.changed"], "figures", count)
     await announced(db, "show.changed", show_id=new_id(), count=9)
     await Relay(db, followers).hand_on()
-    worker = jobs.Worker(db, settings, followers.handlers(), retry_seconds=0.01)
+    impatient = msgspec.structs.replace(settings, job_attempts_max=TRIES_TOGETHER + 1)
+    worker = jobs.Worker(db, impatient, followers.handlers(), retry_seconds=0.01)
     running = asyncio.create_task(worker.run())
 
     async def is_dead() -> bool:
