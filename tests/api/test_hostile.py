@@ -408,7 +408,8 @@ async def test_queries_that_make_no_sense(house: House, route: Route) -> None:
         assert answer.status_code == 400, (query, answer.text)
         if field and route.problems is None:
             (error, *_) = problem["errors"]
-            assert (error["pointer"], error["in"]) == (f"/{field}", "query"), query
+            # In a list the pointer leads to the element.
+            assert (error["pointer"].removesuffix("/0"), error["in"]) == (f"/{field}", "query"), query
 
     await refused("surprise=1", "surprise")
     await refused("%00=1", "\0")
@@ -635,7 +636,7 @@ async def test_markup_comes_back_as_text_and_nowhere_as_markup(house: House, tex
             assert answer.headers["content-disposition"].startswith("attachment; ")
             shown += text.strip("=") in answer.text.replace('""', '"')
         else:
-            assert media in {"text/plain", "image/webp", ""}, route.path
+            assert media in {"text/plain", "text/html", "image/webp", ""}, route.path
             assert text not in answer.text
     assert shown >= 8, "the names were looked for where they are"
     for path in ("/docs", "/docs.css"):

@@ -348,7 +348,8 @@ async def test_an_owner_who_is_none_any_more_changes_no_member(
     [
         ("manager", "door", True),
         ("manager", "owner", False),
-        ("door", "viewer", False),
+        ("door", "viewer", True),
+        ("viewer", "manager", False),
         ("viewer", "door", True),
     ],
 )

@@ -110,14 +110,14 @@ LOOKS = {"shows.read_all", "venues.read"}
 SELLS = LOOKS | {"blocks.write", "bookings.read", "bookings.write", "door.scan"}
 RUNS = SELLS | {
     "shows.write", "venues.write", "members.read", "members.write", "keys.read", "codes.write", "bookings.refund",
-    "door.write", "webhooks.read", "webhooks.write", "facts.read", "analytics.read",
+    "door.write", "webhooks.read", "webhooks.write", "facts.read", "analytics.read", "invoices.read",
 }  # fmt: skip
 OF_A_ROLE: dict[accounts.Role, set[str]] = {
     "owner": RUNS | {"keys.write", "audit.read", "organizer.write", "privacy.write"},
     "manager": RUNS,
     "box_office": SELLS,
     "door": LOOKS | {"door.scan"},
-    "viewer": LOOKS | {"bookings.read", "facts.read", "analytics.read"},
+    "viewer": LOOKS | {"bookings.read", "facts.read", "analytics.read", "invoices.read"},
 }
 
 

@@ -49,11 +49,11 @@ class Clerk:
 
     async def confirmed(self, job: Job, db: Database) -> None:
         """An invoice for a sale with a price."""
-        sold = facts.of(outbox.fact_of(job))
+        show_id = ShowId(outbox.fact_of(job).show_id)
+        sold = await booking.booking_by_id(db, show_id, facts.of(outbox.fact_of(job)).booking_id)
         if sold.total == 0:
             return
-        show_id = ShowId(outbox.fact_of(job).show_id)
-        draft = await self._invoice(db, await booking.booking_by_id(db, show_id, sold.booking_id))
+        draft = await self._invoice(db, sold)
         await self._write(db, draft, job)
 
     async def refunded(self, job: Job, db: Database) -> None:
