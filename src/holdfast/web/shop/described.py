@@ -71,6 +71,7 @@ def described(show: dict[str, Any], tiers: list[dict[str, Any]], address: str) -
         "show": {**dict.fromkeys(PERHAPS), **show},
         "starts": starts,
         "opens": opens,
+        "doors": moment_of(show.get("doors_at")),
         "opens_in": round((opens - clock.now()).total_seconds()) if opens and sale == "soon" else 0,
         "sale": sale,
         "offers": offers,
