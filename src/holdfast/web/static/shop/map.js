@@ -23,6 +23,9 @@ const BUDGET = 6;
 const LABEL = 44;
 /** On narrower maps the names of areas leave out the price, which the legend and the list have. */
 const NARROW = 560;
+/** The longer edge of the picture in small, and of the one in the corner, in pixels. */
+const OVERVIEW = 1024;
+const SMALL = 120;
 /** In a rush seats change all the time; the picture in small follows so often, in milliseconds. */
 const OVERVIEW_EVERY = 1000;
 
@@ -45,6 +48,7 @@ export class SeatMap extends EventTarget {
   #ratio = 1;
   /** @type {HTMLCanvasElement} */
   #overview = document.createElement("canvas");
+  #corner = document.createElement("canvas");
   #overviewStale = true;
   #overviewAt = -Infinity;
   /** @type {number | null} */
@@ -270,26 +274,33 @@ export class SeatMap extends EventTarget {
     const resting = began >= this.#settled;
     const tiles = resting || !this.#drawnScale ? scale : this.#drawnScale;
     if (tiles === scale) this.#drawnScale = scale;
-    this.#paintOverview();
     const edge = TILE / tiles;
-    let drawn = 0;
+    /** @type {[Tile, number, number][]} */
+    const shown = [];
+    // A frame that made the picture in small shows that; sharp tiles are the next one's.
+    const renewed = this.#renewOverview();
+    let drawn = renewed ? 1 : 0;
     let missing = !resting;
+    let gaps = false;
     for (let j = Math.floor(y / edge); j * edge < y + this.#height / scale; j += 1) {
       for (let i = Math.floor(x / edge); i * edge < x + this.#width / scale; i += 1) {
         const key = `${tiles}:${i}:${j}`;
         let tile = this.#tiles.get(key);
         if ((!tile || tile.stale) && tiles === scale) {
-          if (drawn && performance.now() - began > BUDGET) missing = true;
+          if (drawn && (renewed || performance.now() - began > BUDGET)) missing = true;
           else {
             tile = this.#tile(key, i, j, edge, tile);
             drawn += 1;
           }
         }
-        if (!tile) continue;
-        tile.used = this.#clock;
-        const [left, top] = [(i * edge - x) * scale, (j * edge - y) * scale];
-        context.drawImage(tile.canvas, left, top, edge * scale, edge * scale);
+        if (!tile) gaps = true;
+        else shown.push([tile, (i * edge - x) * scale, (j * edge - y) * scale]);
       }
+    }
+    if (gaps) this.#paintOverview();
+    for (const [tile, left, top] of shown) {
+      tile.used = this.#clock;
+      context.drawImage(tile.canvas, left, top, edge * scale, edge * scale);
     }
     this.#paintAreas();
     this.#paintMark();
@@ -385,18 +396,27 @@ export class SeatMap extends EventTarget {
   }
 
   /** A small picture of everything: what is shown where no sharp tile is yet, and in the corner. */
+  #renewOverview() {
+    if (!this.#overviewStale || performance.now() - this.#overviewAt < OVERVIEW_EVERY) return false;
+    const [left, top, right, bottom] = this.#stageAnd(this.seats.box);
+    this.#overviewStale = false;
+    this.#overviewAt = performance.now();
+    const scale = Math.min(OVERVIEW / (right - left), OVERVIEW / (bottom - top));
+    const canvas = this.#overview;
+    canvas.width = Math.max(1, Math.round((right - left) * scale));
+    canvas.height = Math.max(1, Math.round((bottom - top) * scale));
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+    context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
+    this.#painter.paintSmall(context, scale, [left, top, right, bottom]);
+    // The corner has its own, so that a frame copies as many points as it shows.
+    this.#corner.width = SMALL * 2;
+    this.#corner.height = Math.round(Math.min(SMALL * 2, (SMALL * 2 * (bottom - top)) / (right - left)));
+    /** @type {CanvasRenderingContext2D} */ (this.#corner.getContext("2d")).drawImage(canvas, 0, 0, this.#corner.width, this.#corner.height);
+    return true;
+  }
+
   #paintOverview() {
     const [left, top, right, bottom] = this.#stageAnd(this.seats.box);
-    if (this.#overviewStale && performance.now() - this.#overviewAt >= OVERVIEW_EVERY) {
-      this.#overviewStale = false;
-      this.#overviewAt = performance.now();
-      const scale = Math.min(1024 / (right - left), 1024 / (bottom - top));
-      this.#overview.width = Math.max(1, Math.round((right - left) * scale));
-      this.#overview.height = Math.max(1, Math.round((bottom - top) * scale));
-      const context = /** @type {CanvasRenderingContext2D} */ (this.#overview.getContext("2d"));
-      context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
-      this.#painter.paint(context, scale, 1, [left, top, right, bottom]);
-    }
     const { x, y, scale } = this.#view;
     this.context.drawImage(this.#overview, (left - x) * scale, (top - y) * scale, (right - left) * scale, (bottom - top) * scale);
   }
@@ -406,17 +426,15 @@ export class SeatMap extends EventTarget {
     if (!small) return;
     const [left, top, right, bottom] = this.#stageAnd(this.seats.box);
     const shown = this.#view.scale > this.#least * 1.3;
-    small.hidden = !shown;
+    if (small.hidden === shown) small.hidden = !shown;
     if (!shown) return;
-    const width = 120;
-    const height = Math.round(Math.min(120, (width * (bottom - top)) / (right - left)));
-    if (small.width !== width * 2 || small.height !== height * 2) {
-      small.width = width * 2;
-      small.height = height * 2;
+    if (small.width !== this.#corner.width || small.height !== this.#corner.height) {
+      small.width = this.#corner.width;
+      small.height = this.#corner.height;
     }
     const context = /** @type {CanvasRenderingContext2D} */ (small.getContext("2d"));
     context.clearRect(0, 0, small.width, small.height);
-    context.drawImage(this.#overview, 0, 0, small.width, small.height);
+    context.drawImage(this.#corner, 0, 0);
     const across = small.width / (right - left);
     const down = small.height / (bottom - top);
     context.strokeStyle = this.#painter.colours["seat-chosen"];
