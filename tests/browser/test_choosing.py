@@ -339,6 +339,40 @@ def test_the_countdown_is_the_servers_whatever_the_clock_says(visit: Visit, show
     assert int(minutes) * 60 + int(seconds) > 120
 
 
+def test_a_phone_pinches_and_taps(visit: Visit, show: str) -> None:
+    page = choose(visit, show, width=390, height=844, has_touch=True, is_mobile=True, device_scale_factor=2)
+    canvas = page.locator("canvas.seats")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *apart: float) -> None:
+        points = [
+            {"x": x + side * each, "y": y, "id": n}
+            for n, (side, each) in enumerate(zip((-1, 1), apart, strict=False))
+        ]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    # All of the plan is in sight: one finger turns the page.
+    expect(canvas).to_have_css("touch-action", "pan-y")
+    touch("touchStart", 20, 20)
+    for apart in range(20, 120, 10):
+        touch("touchMove", apart, apart)
+    touch("touchEnd")
+    expect(canvas).to_have_css("touch-action", "none")
+    expect(page.locator("canvas.small")).to_be_visible()
+    # What was a pinch chose nothing.
+    assert seats_of(page) == []
+    for step in range(60):
+        page.touchscreen.tap(x - 60 + step % 8 * 15, y - 60 + step // 8 * 15)
+        if seats_of(page):
+            break
+    assert len(seats_of(page)) == 1
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_polls_where_no_stream_gets_through(visit: Visit, show: str) -> None:
     slow = visit("/")
     slow.route(STREAM, lambda route: route.abort())

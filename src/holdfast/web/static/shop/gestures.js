@@ -4,7 +4,7 @@
  * @typedef {{x: number, y: number}} Point
  * @typedef {object} Moves
  * @property {(dx: number, dy: number) => void} pan
- * @property {(px: number, py: number, factor: number) => void} zoom
+ * @property {(px: number, py: number, factor: number) => boolean} zoom  says whether it is nearer or further now
  * @property {() => void} whole
  * @property {(px: number, py: number) => void} click
  * @property {(at: Point | null) => void} hover
@@ -27,10 +27,11 @@ export function follow(element, moves) {
   let moved = 0;
 
   element.addEventListener("wheel", (event) => {
-    event.preventDefault();
     // Lines and pages of old mice are worth as much as so many pixels; a pinch on a pad comes as a wheel with Ctrl.
     const pixels = event.deltaY * (event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1);
-    moves.zoom(event.offsetX, event.offsetY, Math.exp(-pixels * (event.ctrlKey ? 0.01 : 0.0018)));
+    const zoomed = moves.zoom(event.offsetX, event.offsetY, Math.exp(-pixels * (event.ctrlKey ? 0.01 : 0.0018)));
+    // At the end of the map the wheel turns the page again.
+    if (zoomed || event.ctrlKey) event.preventDefault();
   }, { passive: false });
 
   element.addEventListener("pointerdown", (event) => {

@@ -212,15 +212,20 @@ export class SeatMap extends EventTarget {
     y = Math.min(bottom - high * 0.25, Math.max(top - high * 0.75, y));
     if (scale !== this.#view.scale) this.#settled = performance.now() + 90;
     this.#view = { x, y, scale };
+    // While all of the plan is in sight there is nothing to drag up or down: a finger turns the page.
+    const touch = scale <= this.#least * 1.05 ? "pan-y" : "none";
+    if (this.canvas.style.touchAction !== touch) this.canvas.style.touchAction = touch;
     this.dispatchEvent(new Event("move"));
     this.#draw();
   }
 
-  /** @param {number} px @param {number} py @param {number} factor */
+  /** Says whether the scale is another now. @param {number} px @param {number} py @param {number} factor */
   #zoomAt(px, py, factor) {
     const { x, y, scale } = this.#view;
     const next = Math.min(SCALE_MAX, Math.max(this.#least * 0.8, scale * factor));
+    if (next === scale) return false;
     this.#moveTo(x + px / scale - px / next, y + py / scale - py / next, next);
+    return true;
   }
 
   #resized() {
