@@ -228,6 +228,12 @@ async def test_a_declined_payment_is_tried_again(browser: Browser, a_show: Any) 
     back = sound(await browser.go(f"{paying.address}?back=1"))
     assert back.headings == ["Check and pay"]
     assert "The payment was declined." in back.text
+    # The address may be another now, since nobody has been told it for what comes.
+    change = sound(await browser.go(back.links["Change"])).form("/details")
+    wrong = sound(await browser.send(change.fill(email="ada@")), 400)
+    assert ("email", "ada@") in wrong.form("/details").fields
+    back = sound(await browser.send(wrong.form("/details").fill(email="ada@example.org")))
+    assert "ada@example.org" in back.text
     again = await browser.send(back.form("/pay"))
     assert sound(await browser.send(again.forms[0].fill(outcome="pay"))).headings == ["Your tickets"]
 

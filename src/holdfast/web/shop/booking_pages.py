@@ -163,6 +163,8 @@ class _Desk:
             "attempt": attempt(),
             **_looks(query_of(call)),
         }
+        # What was typed and refused stands there to be mended.
+        values["edits"] = values["edits"] or call.scope["path"].endswith("/details")
         booking = values["booking"]
         values["state"] = {
             "api": _api(call),
@@ -224,7 +226,8 @@ def _template(values: dict[str, Any]) -> str:
                 return "waiting"
             if payment and values["looked"] and payment["state"] in _UNDER_WAY:
                 return "waiting"
-            if not booking["customer"]["email"] or (values["edits"] and not payment):
+            begun = payment and payment["state"] in _UNDER_WAY
+            if not booking["customer"]["email"] or (values["edits"] and not begun):
                 return "details"
             return "pay"
     return "over"
