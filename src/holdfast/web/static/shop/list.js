@@ -68,6 +68,8 @@ export class SeatList extends EventTarget {
     const left = make("span", { class: "soft" });
     const summary = make("summary", {}, make("span", {}, `${area.name} · ${this.words.price(area)}`), left);
     const section = make("details", { class: "section" }, summary);
+    // At once, for `toggle` comes a moment later, when a quick Tab has gone by; and by `toggle`, for who opens it otherwise.
+    summary.addEventListener("click", () => this.#fill(section, area));
     section.addEventListener("toggle", () => section.open && this.#fill(section, area));
     this.#counters.push(() => (left.textContent = this.words.text("left", { n: area.left })));
     return section;
