@@ -169,12 +169,14 @@ def reseal(data: Data = None) -> None:
 
 @app.command()
 def reconcile(
-    provider: Annotated[str | None, typer.Option(help="One of HOLDFAST_PAYMENTS.", show_default="all")] = None,
-    since: Annotated[datetime | None, typer.Option(help="From when, in UTC.", show_default="7 days ago")] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="One of HOLDFAST_PAYMENTS.", show_default="all")
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="From when, in UTC.", show_default="7 days ago")
+    ] = None,
     until: Annotated[datetime | None, typer.Option(help="Until when, in UTC.", show_default="now")] = None,
-    ours: Annotated[
-        bool, typer.Option("--ours", help="Leave out entries that carry no id of ours.")
-    ] = False,
+    ours: Annotated[bool, typer.Option("--ours", help="Leave out entries that carry no id of ours.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     data: Data = None,
 ) -> None:

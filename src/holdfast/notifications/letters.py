@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from holdfast import booking, facts
 from holdfast.booking import Booking, View, Whereabouts
@@ -397,7 +397,7 @@ def both_forms(letter: Letter, language: Language) -> tuple[str, str]:
 @cache
 def _template(name: str) -> Template:
     environment = Environment(
-        autoescape=name.endswith(".html"), loader=PackageLoader(__package__, "templates"),
+        autoescape=select_autoescape(["html"]), loader=PackageLoader(__package__, "templates"),
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     return environment.get_template(name)

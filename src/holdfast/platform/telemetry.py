@@ -129,9 +129,7 @@ PAYMENTS = Counter(
     "Attempts to pay by how they went on: open, succeeded, declined, closed, mismatched, disputed.",
     ["provider", "state"],
 )
-REFUNDS = Counter(
-    "holdfast_refunds_total", "Refunds by the state that they came to.", ["provider", "state"]
-)
+REFUNDS = Counter("holdfast_refunds_total", "Refunds by the state that they came to.", ["provider", "state"])
 REFUNDS_OPEN = Gauge(
     "holdfast_refunds_open",
     "Refunds that are WANTED, SENT, or FAILED and not tried again.",

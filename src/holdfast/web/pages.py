@@ -5,7 +5,6 @@ another by relative paths always come from one release.
 """
 
 import gzip
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,7 +14,6 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from holdfast.platform.errors import NotFound
 from holdfast.platform.http import ANYONE, HTML, Answer, Call, Routes
@@ -81,7 +79,6 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters["data"] = data
         self._environment.globals["static"] = static.url
 
     def answer(
@@ -147,12 +144,6 @@ def cookie(call: Call[Any], name: str) -> str | None:
         if key == name:
             return value
     return None
-
-
-def data(value: Any) -> Markup:
-    """A value as JSON within a <script type="application/json">: nothing in it ends the element."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 -- escaped
 
 
 def _here(call: Call[Any]) -> str:

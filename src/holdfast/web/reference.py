@@ -98,6 +98,7 @@ class _Reader:
     def __init__(self, document: Json) -> None:
         self._document = document
         self._schemas: Json = document["components"]["schemas"]
+        self._examples: Json = document["components"]["examples"]
         server = document["servers"][0]["url"] if document.get("servers") else "/"
         self._server = server.rstrip("/") if server.startswith("http") else _HERE
 
@@ -170,8 +171,8 @@ class _Reader:
     def _problems(self, operation: Json) -> Iterator[tuple[str, dict[str, Any]]]:
         for answer in operation["responses"].values():
             problem = answer.get("content", {}).get("application/problem+json", {})
-            for code, example in problem.get("examples", {}).items():
-                yield code, example["value"]
+            for code in problem.get("examples", {}):
+                yield code, self._examples[code]["value"]
 
     def _target(self, schema: Json) -> Json:
         while "$ref" in schema:
