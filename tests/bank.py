@@ -35,12 +35,15 @@ class Bank(Till):
     name: str = "bank"
     refs: dict[str, Seen] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    # The address that each attempt came with.
+    emails: list[str | None] = field(default_factory=list)
     # The next answers get lost: the bank has done it, and nobody hears so.
     lost: int = 0
 
     async def open(self, attempt: Attempt) -> Opened:
         ref = f"b_{attempt.payment_id.hex}"
         self._ask("open", ref)
+        self.emails.append(attempt.email)
         seen = Seen(
             ref=ref, state="open", amount=attempt.amount, currency=attempt.currency, payment_id=attempt.payment_id,
             show_id=attempt.show_id,

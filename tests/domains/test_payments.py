@@ -245,6 +245,21 @@ async def test_the_price_is_that_of_the_hold_whatever_became_of_the_tier(
     assert (await shopper.booking(held)).status == "CONFIRMED"
 
 
+async def test_the_provider_is_told_one_address_however_often_it_is_asked(
+    shopper: Shopper, show: ShowId, bank: Bank
+) -> None:
+    held = await shopper.claim(show, seats=["A-1"])
+    # Somebody says who they are between the look at the booking and the attempt; then the answer is lost.
+    await shopper.engine.db.execute(
+        "update bookings set email = 'grace@example.org' where booking_id = $1", held.booking_id
+    )
+    bank.lost = 1
+    with pytest.raises(ProviderUnavailable):
+        await shopper.pay(held)
+    await shopper.pay(held)
+    assert bank.emails == ["grace@example.org"] * 2
+
+
 async def test_a_declined_card_leaves_the_hold_for_another_attempt(shopper: Shopper, show: ShowId) -> None:
     held, first = await _held(shopper, show)
     await shopper.paid(first, "declined", reason="card_declined")

@@ -151,7 +151,8 @@ class Cashier:
             payment = await _begun(tx, found, view, name, return_url, spec.equal_places, note)
         if payment.ref is not None:
             return payment
-        return await self._opened(db, payment, found)
+        # Read anew: until the attempt was begun the buyer could say who they are, and from now on cannot.
+        return await self._opened(db, payment, await booking_by_id(db, found.show_id, found.booking_id))
 
     async def settle(
         self, show_id: ShowId, payment_id: UUID, seen: Seen, notice: tuple[str, str, str] | None = None
