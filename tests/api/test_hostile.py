@@ -636,7 +636,7 @@ async def test_markup_comes_back_as_text_and_nowhere_as_markup(house: House, tex
             assert answer.headers["content-disposition"].startswith("attachment; ")
             shown += text.strip("=") in answer.text.replace('""', '"')
         else:
-            assert media in {"text/plain", "text/html", "image/webp", ""}, route.path
+            assert media in {"text/plain", "text/html", "text/css", "image/webp", ""}, route.path
             assert text not in answer.text
     assert shown >= 8, "the names were looked for where they are"
     for path in ("/docs", "/docs.css"):
