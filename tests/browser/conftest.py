@@ -14,7 +14,7 @@ Visit = Callable[..., Page]
 
 
 # Of this folder, not of the session: playwright keeps an event loop in this thread, in which no other test could run one.
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """A browser without a single page."""
     path = program("chromium")
@@ -24,7 +24,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def shop() -> Iterator[Up]:
     """`holdfast up` with the demonstration."""
     folder = new_folder()
