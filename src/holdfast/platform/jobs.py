@@ -341,7 +341,9 @@ class Worker:
         if job.finished:
             log.error("job failed after it was finished", exc_info=error)
             return "done"
-        log.warning("job failed", attempts=job.attempts, exc_info=error)
+        # That the database is away is nobody's bug, so no traceback is told of it.
+        told = {"error": str(error)} if isinstance(error, Busy) else {"exc_info": error}
+        log.warning("job failed", attempts=job.attempts, **told)
         if job.attempts >= self._settings.job_attempts_max:
             return await self._bury(job, _told(error))
         await self._put_back(job, retry_after(job.attempts, self._retry_seconds), 0, _told(error))
