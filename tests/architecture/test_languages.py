@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 
 import pytest
 from babel.messages.catalog import Catalog, Message
@@ -44,17 +45,26 @@ def texts() -> set[str | tuple[str, str]]:
     return found
 
 
-def catalogue(code: str) -> Catalog:
-    with (LOCALES / f"{code}.po").open("rb") as file:
-        return read_po(file, locale=code, abort_invalid=True)
+def catalogues(code: str) -> dict[str, Catalog]:
+    found = {}
+    for path in sorted((LOCALES / code).glob("*.po")):
+        with path.open("rb") as file:
+            found[path.stem] = read_po(file, locale=code, abort_invalid=True)
+    return found
 
 
 def messages(code: str) -> list[Message]:
-    return [message for message in catalogue(code) if message.id]
+    return [message for catalogue in catalogues(code).values() for message in catalogue if message.id]
 
 
-def test_there_is_a_file_for_each_language_and_for_no_other() -> None:
-    assert sorted(path.stem for path in LOCALES.iterdir()) == sorted(TRANSLATED)
+def test_there_is_a_folder_for_each_language_and_for_no_other() -> None:
+    assert sorted(path.name for path in LOCALES.iterdir()) == sorted(TRANSLATED)
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_a_text_is_translated_in_one_place(code: str) -> None:
+    times = Counter(message.id for message in messages(code))
+    assert [said for said, count in times.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("code", TRANSLATED)
@@ -64,6 +74,8 @@ def test_every_text_is_translated_and_no_translation_is_left_over(code: str) -> 
 
 @pytest.mark.parametrize("code", TRANSLATED)
 def test_a_translation_is_whole(code: str) -> None:
+    plurals = {catalogue.num_plurals for catalogue in catalogues(code).values()}
+    assert len(plurals) == 1, "the files count differently"
     for message in messages(code):
         sources = [message.id] if isinstance(message.id, str) else list(message.id)
         said = [message.string] if isinstance(message.string, str) else list(message.string or ())
@@ -73,4 +85,4 @@ def test_a_translation_is_whole(code: str) -> None:
         for each in said:
             # Of one thing people need not say that it is one.
             assert set(_GAPS.findall(each)) | ({"n"} & gaps) == gaps, f"{sources[0]}: other gaps"
-        assert len(said) == (1 if len(sources) == 1 else catalogue(code).num_plurals)
+        assert len(said) == (1 if len(sources) == 1 else max(plurals))

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Stub:
+class Stub(ABC):
     """State and faults that every stub has. Subclasses add what the provider knows, and `routes()`."""
 
     url: str = ""
@@ -93,8 +94,9 @@ class Stub:
             await self.stopping.wait()
         return answer
 
+    @abstractmethod
     def routes(self) -> Mapping[tuple[str, str], Handler]:
-        raise NotImplementedError
+        """What answers, by method and path."""
 
     def app(self) -> Starlette:
         app = Starlette()

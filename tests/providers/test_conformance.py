@@ -255,11 +255,12 @@ async def test_a_webhook_under_another_secret_is_refused(side: Side) -> None:
 
 
 async def test_a_webhook_signed_long_ago_is_refused(side: Side) -> None:
-    if not side.signs_time:
-        pytest.skip("signs no time: what is told again is told by the event's id")
     await side.pay(await side.provider.open(an_attempt()))
+    old = await side.old()
+    if old is None:
+        pytest.skip("signs no time: what is told again is told by the event's id")
     with pytest.raises(BadSignature):
-        side.provider.read(*await side.old())
+        side.provider.read(*old)
 
 
 async def test_an_event_of_another_kind_is_other(side: Side) -> None:

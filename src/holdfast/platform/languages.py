@@ -4,7 +4,7 @@
     german.text("Your tickets for {show}", show=name)
     german.plural("{n} ticket", "{n} tickets", n)
 
-English is the source: a text stands in the code as English readers see it, and `locales/<code>.po` has what it is in the
+English is the source: a text stands in the code as English readers see it, and `locales/<code>/` has what it is in the
 other languages. A text without a translation comes out in English; a test sees to it that there is none.
 """
 
@@ -87,9 +87,16 @@ def _pattern(code: Code, digits: int) -> NumberPattern:
 def _translations(code: Code) -> NullTranslations:
     if code == "en":
         return NullTranslations()
-    with (LOCALES / f"{code}.po").open("rb") as file:
-        catalogue = read_po(file, locale=code)
-    compiled = BytesIO()
-    write_mo(compiled, catalogue)
-    compiled.seek(0)
-    return Translations(compiled)
+    # One file for each part that speaks; a text stands in one of them, whoever else says it.
+    said: Translations | None = None
+    for path in sorted((LOCALES / code).glob("*.po")):
+        with path.open("rb") as file:
+            catalogue = read_po(file, locale=code)
+        compiled = BytesIO()
+        write_mo(compiled, catalogue)
+        compiled.seek(0)
+        part = Translations(compiled)
+        said = part if said is None else said.merge(part)
+    if said is None:
+        raise FileNotFoundError(f"there is no catalogue of {code}")
+    return said
