@@ -18,8 +18,8 @@ from holdfast.webhooks import feed
 from holdfast.webhooks.endpoints import WEBHOOKS_MAX
 from tests.api.people import another_house, signed_in
 from tests.conftest import client_of
-from tests.domains.receiver import OK, Receiver, answer
 from tests.platform.eventually import until
+from tests.webhooks.receiver import OK, Receiver, answer
 
 pytestmark = pytest.mark.anyio
 

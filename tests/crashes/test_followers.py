@@ -19,12 +19,12 @@ from holdfast.platform.ids import OrganizerId, new_id
 from holdfast.platform.jobs import Handler, Job, Worker
 from holdfast.platform.outbox import Followers, Relay, announce
 from holdfast.platform.settings import Settings
-from tests.domains.receiver import Receiver
-from tests.domains.sending import endpoint, later
 from tests.platform.eventually import until
 from tests.platform.test_broker import Readers
 from tests.platform.test_mail import Server, reaching, serving
 from tests.rabbit import Rabbit
+from tests.webhooks.receiver import Receiver
+from tests.webhooks.sending import endpoint, later
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -344,7 +344,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Letters
     language: Annotated[
         Literal["en", "de"],
-        Meta(description="Language of letters to buyers, where their organizer did not choose one."),
+        Meta(description="Language of letters to buyers and of invoices, where the organizer chose none."),
     ] = "en"
     reminder_hours: Annotated[
         int,

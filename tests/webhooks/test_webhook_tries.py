@@ -1,24 +1,23 @@
 """Receivers that are down, slow, or gone: when a delivery is tried again, when it is given up, and who waits meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 from standardwebhooks import Webhook
 
-from holdfast import accounts
 from holdfast.engine import Engine
 from holdfast.platform import mail
 from holdfast.platform.ids import OrganizerId
 from holdfast.platform.jobs import Later
-from holdfast.platform.settings import Settings
 from holdfast.webhooks import delivering, endpoints
 from holdfast.webhooks.delivering import DELIVER, FAILING_SECONDS_MAX, TO_WEBHOOK_AT_ONCE, Deliverer, Lane
 from holdfast.webhooks.sending import RETRY_SECONDS, TRIES_MAX, retry_after
-from tests.domains.receiver import OK, Receiver, answer, open_all
-from tests.domains.sending import (
+from tests.platform.eventually import until
+from tests.webhooks.receiver import OK, Receiver, answer, open_all
+from tests.webhooks.sending import (
     announced,
     another_house,
     at_work,
@@ -30,32 +29,10 @@ from tests.domains.sending import (
     ran,
     tried,
 )
-from tests.platform.eventually import until
 
 pytestmark = pytest.mark.anyio
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Receivers of tests are on loopback."""
-    return msgspec.structs.replace(settings, egress="any")
-
-
-@pytest.fixture
-async def house(engine: Engine) -> OrganizerId:
-    """The organizer that there is."""
-    member = await accounts.first_owner(engine.db)
-    assert member is not None
-    return member.organizer_id
-
-
-@pytest.fixture
-async def deliverer(engine: Engine) -> AsyncIterator[Deliverer]:
-    made = Deliverer(engine.settings, engine.secrets)
-    yield made
-    await made.close()
 
 
 async def test_500_and_then_200_under_the_same_id(

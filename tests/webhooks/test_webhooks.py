@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,19 +11,18 @@ import msgspec
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from holdfast import accounts, facts
+from holdfast import facts
 from holdfast.engine import Engine
 from holdfast.platform import clock, jobs
 from holdfast.platform.ids import OrganizerId, new_id
 from holdfast.platform.jobs import Job, Later
 from holdfast.platform.outbox import Fact, Followers, Relay, announce
-from holdfast.platform.settings import Settings
 from holdfast.webhooks import Sending, delivering, endpoints, feed, replaying, signing
 from holdfast.webhooks.delivering import DELIVER, Deliverer
 from holdfast.webhooks.sending import PING, SAID_BYTES
 from holdfast.webhooks.taking import Taker
-from tests.domains.receiver import Receiver, answer, open_all
-from tests.domains.sending import (
+from tests.webhooks.receiver import Receiver, answer, open_all
+from tests.webhooks.sending import (
     BOOKED,
     another_house,
     endpoint,
@@ -36,27 +35,6 @@ from tests.domains.sending import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Receivers of tests are on loopback."""
-    return msgspec.structs.replace(settings, egress="any")
-
-
-@pytest.fixture
-async def house(engine: Engine) -> OrganizerId:
-    """The organizer that there is."""
-    member = await accounts.first_owner(engine.db)
-    assert member is not None
-    return member.organizer_id
-
-
-@pytest.fixture
-async def deliverer(engine: Engine) -> AsyncIterator[Deliverer]:
-    made = Deliverer(engine.settings, engine.secrets)
-    yield made
-    await made.close()
 
 
 async def test_a_fact_makes_one_delivery_for_each_endpoint_that_takes_it(

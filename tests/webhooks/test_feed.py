@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from holdfast import accounts, facts
+from holdfast import facts
 from holdfast.engine import Engine
 from holdfast.platform.db import Database, Query, Transaction, UniqueViolation
 from holdfast.platform.ids import OrganizerId, new_id
@@ -24,14 +24,6 @@ NUMBERERS = 3
 # What the feed does not do: a position when the row is written, whoever commits first.
 AT_ONCE = """insert into facts (organizer_id, fact_id, kind, at, payload, in_feed, position)
              values ($1, $2, 'booking.confirmed', '', '{}', true, nextval('positions'))"""
-
-
-@pytest.fixture
-async def house(engine: Engine) -> OrganizerId:
-    """The organizer that there is."""
-    member = await accounts.first_owner(engine.db)
-    assert member is not None
-    return member.organizer_id
 
 
 async def stored(tx: Transaction, house: OrganizerId, kind: str = facts.BOOKING_CONFIRMED) -> UUID:
