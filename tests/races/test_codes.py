@@ -2,10 +2,8 @@
 
 import asyncio
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 
@@ -16,10 +14,10 @@ from holdfast.platform.ids import ShowId, new_id
 from tests.races import checker
 from tests.races.checker import Promise
 from tests.races.crowd import Refused, domain_door, held_head, open_show, together
+from tests.races.guards import take_away
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-FUNCTIONS = Path(booking.__file__).with_name("functions.sql")
 FLOOR = [{"name": "Floor", "kind": "standing", "capacity": 500}]
 TIERS = [{"name": "Adult", "area": "Floor", "amount": 1000}]
 LOCK = (
@@ -90,19 +88,7 @@ async def test_a_hundred_buyers_and_seven_uses_beside_others(
 async def test_control_what_the_crowd_does_without_a_guard(
     engines: list[Engine], database_url: str, guards: list[tuple[str, str]], constraint: bool, is_safe: bool
 ) -> None:
-    text = FUNCTIONS.read_text("utf-8")
-    start = text.index("create or replace function claim(")
-    function = text[start : text.index("end $$;", start) + len("end $$;")]
-    for guarded, unguarded in guards:
-        assert function.count(guarded) == 1, f"the guard is not where this test looks for it: {guarded}"
-        function = function.replace(guarded, unguarded)
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute(function)
-        if constraint:
-            await connection.execute(CONSTRAINT)
-    finally:
-        await connection.close()
+    await take_away(database_url, *guards, statement=CONSTRAINT if constraint else None)
     show = await a_show(engines[0], uses_max=1)
     # Whoever waits for the head in front of everything else waits here as well as who writes to it at the end: so both
     # engines have looked at the uses before either writes, wherever nothing makes them take turns.

@@ -1,7 +1,6 @@
 """Crowds that want more than there is, over two engines; and the same crowds when a guard of the database is missing."""
 
 import asyncio
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -26,12 +25,12 @@ from tests.races.crowd import (
     open_show,
     promise_of,
 )
+from tests.races.guards import take_away
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 CLIENTS = 200
 SEATS = 500
-FUNCTIONS = Path(booking.__file__).with_name("functions.sql")
 
 
 def _two_random_seats(random: Random) -> ClaimRequest:
@@ -126,23 +125,6 @@ alter table stock drop constraint never_oversold;
 """
 
 
-async def _without(database_url: str, *guards: tuple[str, str], constraints: bool) -> None:
-    """Replaces `claim` in this database by the same function without these guards, and drops the constraints."""
-    text = FUNCTIONS.read_text("utf-8")
-    start = text.index("create or replace function claim(")
-    function = text[start : text.index("end $$;", start) + len("end $$;")]
-    for guarded, unguarded in guards:
-        assert function.count(guarded) == 1, f"the guard is not where this test looks for it: {guarded}"
-        function = function.replace(guarded, unguarded)
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute(function)
-        if constraints:
-            await connection.execute(CONSTRAINTS)
-    finally:
-        await connection.close()
-
-
 @pytest.mark.parametrize(
     ("guards", "constraints", "is_safe"),
     [
@@ -157,7 +139,7 @@ async def _without(database_url: str, *guards: tuple[str, str], constraints: boo
 async def test_control_what_the_crowd_does_to_a_seated_show_without_its_guards(
     engines: list[Engine], database_url: str, guards: list[tuple[str, str]], constraints: bool, is_safe: bool
 ) -> None:
-    await _without(database_url, *guards, constraints=constraints)
+    await take_away(database_url, *guards, statement=CONSTRAINTS if constraints else None)
     show = await open_show(engines[0], total_seats=SEATS)
     doors = [domain_door(each, show) for each in engines]
     for each in engines:
@@ -189,7 +171,7 @@ async def test_control_what_the_crowd_does_to_a_seated_show_without_its_guards(
 async def test_control_what_the_crowd_does_to_a_standing_area_without_its_guards(
     engines: list[Engine], database_url: str, guards: list[tuple[str, str]], constraints: bool, is_safe: bool
 ) -> None:
-    await _without(database_url, *guards, constraints=constraints)
+    await take_away(database_url, *guards, statement=CONSTRAINTS if constraints else None)
     show = await open_show(engines[0], areas=[{"name": "Floor", "kind": "standing", "capacity": 100}])
 
     doors = [domain_door(each, show) for each in engines]
