@@ -12,6 +12,7 @@ from tests.cli.running import Up, until
 STREAM = re.compile(r"/v1/shows/[^/]+/live")
 AVAILABILITY = re.compile(r"/v1/shows/[^/]+/availability")
 CLAIMS = re.compile(r"/v1/shows/[^/]+/bookings$")
+OPENED = re.compile(r"/bookings/[^/]+/open$")
 # What may be on its way for longer on a busy machine; a bound, not a measure.
 PATIENCE_MS = 30_000
 
@@ -306,6 +307,24 @@ def test_a_reload_in_the_middle_of_a_claim_finds_the_booking(visit: Visit, shop:
     page.reload()
     booked(page)
     assert taken(shop, show) == 2
+
+
+def test_a_reload_on_the_way_to_the_booking_finds_it(visit: Visit, shop: Up, show: str) -> None:
+    page = choose(visit, show)
+    page.route(OPENED, lambda route: route.abort("aborted"))
+    open_section(page, "Circle")
+    seat(page, "Row C, seat 1").click()
+    with page.expect_event("requestfailed", lambda request: bool(OPENED.search(request.url))):
+        claim(page)
+    page.unroute_all()
+    page.reload()
+    booked(page)
+    assert taken(shop, show) == 1
+    # The attempt is over: who comes back chooses anew.
+    page.goto(f"/shows/{show}/seats")
+    open_section(page, "Circle")
+    expect(seat(page, "Row C, seat 1")).to_have_attribute("aria-label", re.compile("taken"))
+    expect(page.locator(".basket .note")).to_be_hidden()
 
 
 def test_a_choice_outlives_a_reload(visit: Visit, show: str) -> None:

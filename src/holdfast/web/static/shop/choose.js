@@ -183,7 +183,6 @@ class Choosing {
 
   /** On to the booking's page, which says also what had to be given up; the right to it goes by a form, and stands in no address. @param {Booking} booking */
   #go(booking) {
-    this.claims.forget();
     this.basket.forget();
     const form = make("form", { method: "post", action: `${this.bookings}${booking.id}/open`, hidden: true },
       make("input", { type: "hidden", name: "secret", value: booking.secret }),

@@ -29,7 +29,7 @@ export class Claims {
    */
   constructor(api, onTrouble) {
     this.#api = api;
-    this.#kept = `attempt:${api}`;
+    this.#kept = keptAs(api);
     this.onTrouble = onTrouble;
   }
 
@@ -59,18 +59,13 @@ export class Claims {
     return (this.#running ??= this.#ask(attempt));
   }
 
-  /** Forgets the attempt, whatever became of it. */
-  forget() {
-    sessionStorage.removeItem(this.#kept);
-  }
-
   /** @param {Attempt} attempt @returns {Promise<Answer | null>} */
   async #ask(attempt) {
     try {
       keep(this.#kept, attempt);
       const answer = await this.#insist(attempt);
-      // A booking is remembered until its page is asked for: a reload in between finds it again.
-      if (answer?.problem) this.forget();
+      // A booking's attempt is remembered until its page is there and forgets it: a reload on the way finds it again.
+      if (answer?.problem) forgetAttempt(this.#api);
       return answer;
     } finally {
       this.#running = null;
@@ -119,6 +114,16 @@ export class Claims {
       return null;
     }
   }
+}
+
+/** The name under which the tab keeps the attempt. @param {string} api the address of the show in the API */
+function keptAs(api) {
+  return `attempt:${api}`;
+}
+
+/** Forgets the attempt, whatever became of it. @param {string} api the address of the show in the API */
+export function forgetAttempt(api) {
+  sessionStorage.removeItem(keptAs(api));
 }
 
 /** Whether the same request may do better in a moment. @param {Problem} problem */

@@ -7,7 +7,7 @@
  * @typedef {{api: string, secret: string, booking: {id: string, status: string, version: number, expires_in_seconds: number | null}, texts: Record<string, string>}} State
  */
 
-import { randomKey } from "./claim.js";
+import { forgetAttempt, randomKey } from "./claim.js";
 import { pageState } from "./words.js";
 
 /** When it is said aloud how long it still is, in seconds, and from when on it looks urgent. */
@@ -186,6 +186,7 @@ function keepTyped(/** @type {State} */ state) {
 /** @type {State | null} */
 const state = pageState();
 if (state?.booking) {
+  forgetAttempt(state.api.split("/bookings/")[0]);
   keepTyped(state);
   const box = document.getElementById("countdown");
   if (box && state.booking.expires_in_seconds) new Countdown(box, state);
