@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 
@@ -42,6 +42,10 @@ _OPEN_TO = (
 )
 
 
+# Of the OpenAPI document: paths, path, method, responses, status.
+OUTLINED_LEVELS = 6
+
+
 @dataclass(frozen=True)
 class Document:
     """A generated file, relative to the repository, and what makes its text."""
@@ -62,7 +66,19 @@ def is_fresh(name: str, *, write: bool) -> bool:
 
 
 def _openapi() -> str:
-    return json.dumps(api_document(), indent=1, ensure_ascii=False) + "\n"
+    return _outlined(api_document(), OUTLINED_LEVELS) + "\n"
+
+
+def _outlined(value: Any, levels: int, indent: str = "") -> str:
+    """JSON with a line for each member of the upper levels and the rest on one: a change stays small, and so does the file."""
+    if not levels or not isinstance(value, dict) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    deeper = indent + " "
+    members = [
+        f"{deeper}{json.dumps(name, ensure_ascii=False)}: {_outlined(member, levels - 1, deeper)}"
+        for name, member in value.items()
+    ]
+    return "{\n" + ",\n".join(members) + f"\n{indent}}}"
 
 
 def _errors() -> str:
