@@ -1,5 +1,6 @@
 """Best available and the rule of the lone seat, against slow and obvious references on small houses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot
@@ -73,6 +74,20 @@ class House:
             i = seat - row.first
             total += hypot(row.xs[i] - self.plan.focal[0], row.ys[i] - self.plan.focal[1])
         return round(total / len(seats), 4)
+
+    def apart(self, these: Sequence[int], those: Sequence[int]) -> float:
+        """How far the middle of a row's piece is from the middle of any seats."""
+        middles = []
+        for seats in (these, (those[0], those[-1])):
+            rows = [(self.plan.row_of(seat), seat) for seat in seats]
+            middles.append(
+                (
+                    sum(row.xs[seat - row.first] for row, seat in rows) / len(rows),
+                    sum(row.ys[seat - row.first] for row, seat in rows) / len(rows),
+                )
+            )
+        (x, y), (left, top) = middles
+        return hypot(x - left, y - top)
 
     def expected(self, area: int | None, n: int, limit: int) -> list[Offer]:
         """The offers of seats together: of each kind first those that share no seat, then the others."""
@@ -399,3 +414,57 @@ def test_a_large_house_has_the_same_rules() -> None:
     )
     assert seating.orphans((last,), house.bits) == [last - 1]
     assert seating.best(None, 3, house.bits) == []
+
+
+# Seats near others
+
+
+@given(houses(), st.data(), st.booleans())
+def test_near_others_is_as_near_as_can_be(house: House, data: st.DataObject, careful: bool) -> None:
+    area = data.draw(st.sampled_from([each for each in house.plan.areas if each.kind == "seated"]))
+    inside = st.integers(area.first, area.first + area.seats - 1)
+    wanted = data.draw(st.lists(inside, min_size=1, max_size=5, unique=True))
+    n = len(wanted)
+    found = Seating(house.plan).near(wanted, house.bits, careful=careful)
+    free = house.free(area.number)
+    assert bool(found) == (len(free) >= n)
+    if not found:
+        return
+    assert free.issuperset(found)
+    assert list(found) == sorted(set(found))
+    assert len(found) == n
+    windows = house.windows(area.number, n)
+    best = [seats for seats in windows if not house.orphans(seats)] or windows
+    if best:
+        assert found in best
+        least = min(house.apart(wanted, seats) for seats in best)
+        assert house.apart(wanted, found) == pytest.approx(least, abs=0.01)
+
+
+@given(houses(), st.data())
+def test_near_others_in_another_area(house: House, data: st.DataObject) -> None:
+    seated = [each for each in house.plan.areas if each.kind == "seated"]
+    own, other = data.draw(st.sampled_from(seated)), data.draw(st.sampled_from(seated))
+    found = Seating(house.plan).near([own.first], house.bits, area=other.number)
+    assert bool(found) == bool(house.free(other.number))
+    assert house.free(other.number).issuperset(found)
+
+
+def test_near_others_in_a_large_house() -> None:
+    """What is not to be had in the rows around is found by the order of the rows, and apart only if it must be."""
+    plan = build([SeatedAreaSpec("Stalls", [RowSpec(f"{i}", seats=50, gap_after=[25]) for i in range(200)])])
+    seating, every = Seating(plan), frozenset(range(plan.seats))
+
+    def near(seats: list[int], *free: int, careful: bool = False) -> tuple[int, ...]:
+        return seating.near(seats, House(plan, every - set(free)).bits, careful=careful)
+
+    assert near([5000, 5001], 9, 10, 9000, 9001) == (9000, 9001)
+    assert near([5000, 5001], 100, 101, 9999) == (100, 101)
+    assert near([5000, 5001], 5100, 10, 9999) == (10, 5100)
+    assert near([5000, 5001, 5002], 1, 2, 9000) == (1, 2, 9000)
+    assert near([5000, 5001], 9999) == ()
+    # A seat alone beside those near by: who is careful goes far.
+    lonely = (5050, 5051, 5052, 9000, 9001)
+    assert near([5000, 5001], *lonely) == (5050, 5051)
+    assert near([5000, 5001], *lonely, careful=True) == (9000, 9001)
+    assert near([5000, 5001], *lonely[:3], careful=True) in {(5050, 5051), (5051, 5052)}

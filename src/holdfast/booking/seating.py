@@ -8,7 +8,9 @@ point.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from heapq import heappop, heappush, nsmallest
 from itertools import accumulate, islice
 from math import hypot, inf
@@ -39,6 +41,9 @@ SPLIT_REACH_MAX = 40
 BANDS_MAX = 64
 BAND_SEATS_MIN = 64
 
+# Seats near others are looked for in this many pieces of rows before and behind theirs, and only then in all of the area.
+PIECES_NEAR = 12
+
 Relaxed = Literal["orphan", "split"]
 T = TypeVar("T")
 
@@ -66,8 +71,24 @@ class _Free(NamedTuple):
     few: list[int] | None
 
 
+class _Piece(NamedTuple):
+    """What the aisles leave of a row: its first seat, how many there are, where the first stands, and the way from there to
+    the last.
+    """
+
+    first: int
+    seats: int
+    x: float
+    y: float
+    dx: float
+    dy: float
+
+
 class _Zone:
-    """An area, or the whole house, prepared. Seats are local here: 0 is the zone's first ordinal."""
+    """An area, or the whole house, prepared. Seats are local here: 0 is the zone's first ordinal.
+
+    What ranks all seats is made when it is first needed, for it is most of the work and not every show has them ranked.
+    """
 
     def __init__(
         self, first: int, runs: list[tuple[int, int]], xs: Sequence[float], ys: Sequence[float]
@@ -77,34 +98,71 @@ class _Zone:
         self.full = (1 << self.seats) - 1
         self.xs = array("d", xs)
         self.ys = array("d", ys)
-        distances = [hypot(x, y) for x, y in zip(xs, ys, strict=True)]
-        self.distances = array("d", distances)
-        self.sums = array("d", accumulate(distances, initial=0.0))
-        self.nearest = min(distances)
         self.runs = runs
         # Bit i says that seat i + 1 is the neighbour of seat i.
         links = bytearray((self.seats + 8) // 8)
-        # The widest step from a seat to its neighbour.
-        self.step = 0.0
         for ordinal, seats in runs:
-            begin = ordinal - first
-            for i in range(begin, begin + seats - 1):
+            for i in range(ordinal - first, ordinal - first + seats - 1):
                 links[i >> 3] |= 1 << (i & 7)
-                self.step = max(self.step, hypot(xs[i + 1] - xs[i], ys[i + 1] - ys[i]))
         self.links = int.from_bytes(links, "little")
-        order = array("L", sorted(range(self.seats), key=distances.__getitem__))
-        size = max(BAND_SEATS_MIN, -(-self.seats // BANDS_MAX))
-        self.bands = [_band(order[at : at + size], self.seats) for at in range(0, self.seats, size)]
         self.cells: dict[tuple[int, int], list[int]] | None = None
 
-    def free(self, taken: bytes | bytearray) -> int:
-        """The free seats of this zone. A bitmap that is too short says nothing of the rest: that is free."""
-        begin, end = self.first >> 3, (self.first + self.seats + 7) >> 3
-        return ~(int.from_bytes(taken[begin:end], "little") >> (self.first & 7)) & self.full
+    @cached_property
+    def distances(self) -> "array[float]":
+        """How far each seat is from the focal point, in metres."""
+        return array("d", [hypot(x, y) for x, y in zip(self.xs, self.ys, strict=True)])
 
-    def together(self, free: int, n: int) -> tuple[int, int]:
-        """Where n free neighbours begin: (without, with) a seat beside them that would be left alone."""
-        pairs = free & (free >> 1) & self.links
+    @cached_property
+    def sums(self) -> "array[float]":
+        """The distances of all seats before each."""
+        return array("d", accumulate(self.distances, initial=0.0))
+
+    @cached_property
+    def nearest(self) -> float:
+        """The distance of the nearest seat."""
+        return min(self.distances)
+
+    @cached_property
+    def step(self) -> float:
+        """The widest step from a seat to its neighbour."""
+        xs, ys = self.xs, self.ys
+        steps = [
+            hypot(xs[i + 1] - xs[i], ys[i + 1] - ys[i])
+            for ordinal, seats in self.runs
+            for i in range(ordinal - self.first, ordinal - self.first + seats - 1)
+        ]
+        return max(steps, default=0.0)
+
+    @cached_property
+    def bands(self) -> "list[_Band]":
+        """All seats, nearest first, in bands."""
+        order = array("L", sorted(range(self.seats), key=self.distances.__getitem__))
+        size = max(BAND_SEATS_MIN, -(-self.seats // BANDS_MAX))
+        return [_band(order[at : at + size], self.seats) for at in range(0, self.seats, size)]
+
+    @cached_property
+    def pieces(self) -> list[_Piece]:
+        """The pieces of rows in the order of the rows, which is about that of where they are."""
+        made = []
+        for ordinal, seats in self.runs:
+            begin, end = ordinal - self.first, ordinal - self.first + seats - 1
+            x, y = self.xs[begin], self.ys[begin]
+            made.append(_Piece(begin, seats, x, y, self.xs[end] - x, self.ys[end] - y))
+        return made
+
+    def free(self, taken: bytes | bytearray, begin: int = 0, end: int | None = None) -> int:
+        """The free seats of this zone, or of those from `begin` to before `end`. A bitmap that is too short says nothing of
+        the rest: that is free.
+        """
+        first, last = self.first + begin, self.first + (self.seats if end is None else end)
+        bits = int.from_bytes(taken[first >> 3 : (last + 7) >> 3], "little") >> (first & 7)
+        return ~bits & (self.full if last - first == self.seats else (1 << last - first) - 1)
+
+    def together(self, free: int, n: int, begin: int = 0) -> tuple[int, int]:
+        """Where n free neighbours begin: (without, with) a seat beside them that would be left alone. The first bit of `free`
+        is that of the seat `begin`, which begins a piece.
+        """
+        pairs = free & (free >> 1) & (self.links >> begin)
         if n == 1:
             starts = free
         else:
@@ -178,6 +236,94 @@ class _Zone:
         if self.links >> local & 1:
             around.append(seat + 1)
         return around
+
+    def near(
+        self, n: int, taken: bytes | bytearray, x: float, y: float, at: int | None, *, careful: bool
+    ) -> list[int]:
+        """What `Seating.near` says, near the point. `at` is a seat near it, if one is known."""
+        pieces = self.pieces
+        if at is None:
+            # To know about where to begin, some of them are looked at.
+            some = range(0, len(pieces), 1 + len(pieces) // 64)
+            piece = min(some, key=lambda i: hypot(pieces[i].x - x, pieces[i].y - y))
+            at = pieces[piece].first
+        else:
+            piece = bisect_right(pieces, at, key=lambda each: each.first) - 1
+        around = pieces[max(0, piece - PIECES_NEAR) : piece + PIECES_NEAR + 1]
+        begin, end = around[0].first, around[-1].first + around[-1].seats
+        near = self.free(taken, begin, end)
+        free, there_is_more = 0, len(around) < len(pieces)
+        for fine in (True, False) if careful else (False,):
+            found = self._piece_near(near, n, x, y, begin, around, fine=fine)
+            if found is None and there_is_more:
+                free = free or self.free(taken)
+                found = self._piece_next(free, n, at, fine=fine)
+            if found is not None:
+                return list(range(found, found + n))
+        if near.bit_count() >= n:
+            return self._apart(near, n, begin, lambda rest, k: self._piece_near(rest, k, x, y, begin, around))
+        if free.bit_count() >= n:
+            return self._apart(free, n, 0, lambda rest, k: self._piece_next(rest, k, at))
+        return []
+
+    def _piece_near(
+        self,
+        free: int,
+        n: int,
+        x: float,
+        y: float,
+        begin: int,
+        around: Sequence[_Piece],
+        *,
+        fine: bool = False,
+    ) -> int | None:
+        """The first of n free neighbours in these pieces, as near to the point as any; `fine`: that leave nobody alone."""
+        careful, careless = self.together(free, n, begin)
+        starts = careful or (0 if fine else careless)
+        best, least = None, inf
+        for first, seats, left, top, dx, dy in around:
+            here = starts >> (first - begin) & ((1 << seats) - 1)
+            if not here:
+                continue
+            # Where on the way from its first seat to its last the party would sit, if it could.
+            long = dx * dx + dy * dy
+            along = ((x - left) * dx + (y - top) * dy) / long if long else 0.0
+            ideal = max(0, min(seats - n, round(along * (seats - 1) - (n - 1) / 2)))
+            before = here & ((2 << ideal) - 1)
+            behind = here >> ideal
+            for start in (before.bit_length() - 1, ideal + (behind & -behind).bit_length() - 1):
+                if start < 0 or not here >> start & 1:
+                    continue
+                middle = (start + (n - 1) / 2) / (seats - 1 or 1)
+                away = hypot(left + middle * dx - x, top + middle * dy - y)
+                if away < least:
+                    best, least = first + start, away
+        return best
+
+    def _piece_next(self, free: int, n: int, at: int, *, fine: bool = False) -> int | None:
+        """The same anywhere, next to the seat `at` in the order of the rows."""
+        careful, careless = self.together(free, n)
+        starts = careful or (0 if fine else careless)
+        before, behind = starts & ((1 << at) - 1), starts >> at
+        if not behind:
+            return before.bit_length() - 1 if before else None
+        next_one = at + (behind & -behind).bit_length() - 1
+        last_one = before.bit_length() - 1
+        return last_one if before and at - last_one < next_one - at else next_one
+
+    def _apart(self, free: int, n: int, begin: int, find: Callable[[int, int], int | None]) -> list[int]:
+        """So many of the free seats, of which there are enough, in the largest pieces that `find` finds."""
+        seats: list[int] = []
+        piece = n - 1
+        while len(seats) < n:
+            piece = min(piece, n - len(seats))
+            found = find(free, piece)
+            if found is None:
+                piece -= 1
+                continue
+            seats += range(found, found + piece)
+            free &= ~(((1 << piece) - 1) << found - begin)
+        return sorted(seats)
 
     def _cells(self) -> dict[tuple[int, int], list[int]]:
         """The seats by the square of the floor they stand on; made at the first split, for most have none."""
@@ -273,6 +419,29 @@ class Seating:
         """
         zone = self._zone(area)
         return zone is not None and n >= 1 and zone.together(zone.free(taken), n)[0] != 0
+
+    def near(
+        self,
+        seats: Sequence[int],
+        taken: bytes | bytearray,
+        *,
+        area: int | None = None,
+        careful: bool = False,
+    ) -> tuple[int, ...]:
+        """As many free seats as these, ascending, as near to them as can be: together, leaving nobody alone; else together;
+        else apart. Empty when there are too few. These seats are all of one area; `area` is another one to look in.
+        `careful`: rather far away than leaving somebody alone.
+
+        A tenth of a millisecond, in however large a house: near the seats it is exact to a seat or two, and farther
+        away it goes by the order of the rows.
+        """
+        own = self._zone_of(seats[0])
+        zone = own if area is None else self._zones[area]
+        local = [seat - own.first for seat in seats]
+        x = sum(own.xs[seat] for seat in local) / len(local)
+        y = sum(own.ys[seat] for seat in local) / len(local)
+        at = sorted(local)[len(local) // 2] if zone is own else None
+        return tuple(zone.first + seat for seat in zone.near(len(seats), taken, x, y, at, careful=careful))
 
     def _split(
         self, area: int | None, n: int, taken: bytes | bytearray, allow_orphan: bool, limit: int, spread: int

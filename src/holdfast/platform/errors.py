@@ -15,7 +15,7 @@ A domain puts its own subclasses at the top of the file that raises them. Codes 
 `docs/api/errors.md`. Refusals are answers, not faults: they are never logged as errors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 REFUSALS: "list[type[Refusal]]" = []
@@ -31,6 +31,8 @@ class Refusal(Exception):
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 400
     title: ClassVar[str] = "The request was refused."
+    # The further members that the document of the API shows.
+    example: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, detail: str | None = None, *, retry_after: int | None = None, **members: Any) -> None:
         super().__init__(detail or self.title)

@@ -282,6 +282,7 @@ def _example(refusal: type[Refusal]) -> dict[str, Any]:
     }
     if issubclass(refusal, Invalid | UnknownField):
         value["errors"] = [{"pointer": "/field", "detail": refusal.title}]
+    value |= refusal.example
     return {"summary": refusal.title, "value": value}
 
 
