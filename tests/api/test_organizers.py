@@ -266,6 +266,9 @@ async def test_an_owner_edits_the_rules_of_their_own_organizer(
         {"second_factor_required": True},
     )
     assert (await owner.patch("/v1/organizer", json={"suspended": True})).status_code == 400
+    assert (await owner.patch("/v1/organizer", json={"colour": "#8B1E3F"})).json()["colour"] == "#8b1e3f"
+    newest = await engine.db.value("select after from audit order by entry_id desc limit 1")
+    assert newest == {"second_factor_required": True, "fields": ["colour"]}
 
 
 async def test_everybody_who_works_here_may_read_the_rules(engine: Engine) -> None:

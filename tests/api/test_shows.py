@@ -501,7 +501,7 @@ async def test_an_edit_changes_what_it_names(
         "hold_seconds": 300, "hold_seconds_max": 600, "max_places_per_booking": 4, "max_places_per_buyer": 8,
         "orphans": "refuse", "sale_opens_at": "2020-01-01T00:00:00.000Z",
         "sale_closes_at": "2031-01-01T18:00:00.000Z", "version": 2, "total_seats": 642, "available_seats": 642,
-        "revision": 1,
+        "revision": 1, "previous_start_time": show["start_time"],
         "areas": [show["areas"][0], {**show["areas"][1], "name": "Arena", "capacity": 600, "available": 600}],
         "tiers": [
             {**show["tiers"][0], **_price(5000)}, show["tiers"][1], {**show["tiers"][2], "area": "Arena"},

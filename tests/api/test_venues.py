@@ -12,7 +12,7 @@ from tests.api.people import another_house, signed_in
 
 pytestmark = pytest.mark.anyio
 
-GLOBE = {"name": "Globe", "timezone": "Europe/London", "address": "21 New Globe Walk"}
+GLOBE = {"name": "Globe", "timezone": "Europe/London", "address": "21 New Globe Walk", "city": "London"}
 YARD = {"name": "Yard", "kind": "standing", "capacity": 700}
 GALLERY = {
     "name": "Gallery",
@@ -57,7 +57,7 @@ async def test_a_venue_is_made_read_and_edited(owner: httpx.AsyncClient) -> None
 
     edited = await owner.put(url, json={"name": "The Globe", "timezone": "Europe/Paris"})
     assert (edited.status_code, edited.headers["etag"]) == (200, '"2"')
-    expected = {"name": "The Globe", "timezone": "Europe/Paris", "address": "", "version": 2}
+    expected = {"name": "The Globe", "timezone": "Europe/Paris", "address": "", "city": "", "version": 2}
     assert {name: edited.json()[name] for name in expected} == expected
     assert (await owner.get(url)).json() == edited.json()
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.catalog.drawing import layout_json
 from holdfast.catalog.plan import (
     AREAS_MAX,
     COORDINATE_MAX,
@@ -23,7 +24,6 @@ from holdfast.catalog.plan import (
     SeatedAreaSpec,
     StandingAreaSpec,
     build,
-    layout_json,
     simple,
 )
 from holdfast.platform.errors import Invalid
@@ -50,8 +50,8 @@ def stored(plan: Plan) -> Plan:
         return narrow
 
     rows = [
-        (area, number, label, first, list(numbers), list(map(real, xs)), list(map(real, ys)))
-        for area, number, label, first, numbers, xs, ys in plan.to_rows()
+        (area, number, label, first, list(numbers), list(map(real, xs)), list(map(real, ys)), access)
+        for area, number, label, first, numbers, xs, ys, access in plan.to_rows()
     ]
     return Plan.from_rows(
         reversed(plan.to_areas()), reversed(rows), focal=(real(plan.focal[0]), real(plan.focal[1]))

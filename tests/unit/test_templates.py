@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, time, timedelta
 import msgspec
 import pytest
 
-from holdfast.catalog.plan import Plan, build, layout_json
+from holdfast.catalog.drawing import layout_json
+from holdfast.catalog.plan import Plan, build
 from holdfast.catalog.shows import ShowSpec
 from holdfast.catalog.templates import (
     SERIES_DAYS_MAX,

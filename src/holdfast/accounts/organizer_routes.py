@@ -3,6 +3,7 @@
 `call.state` is the Engine.
 """
 
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -24,6 +25,9 @@ from holdfast.platform.pages import PageQuery, id_in, page_of
 READ_OWN = Staff("shows.read_all")
 
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
+Colour = Annotated[
+    str, Meta(pattern="^(#[0-9a-fA-F]{6})?$", max_length=7, description="As #rrggbb, or empty for none.")
+]
 
 routes = Routes("organizers", missing={"organizer_id": OrganizerNotFound})
 
@@ -43,10 +47,14 @@ class OrganizerEdit(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OwnEdit(msgspec.Struct, forbid_unknown_fields=True):
-    """What to change; what is left out stays. `second_factor_required` holds for everybody who works here."""
+    """What to change; what is left out stays, and `"colour": ""` takes it away.
+
+    `second_factor_required` holds for everybody who works here; `colour` is that of the organizer's pages in the shop.
+    """
 
     name: Name | None = None
     second_factor_required: bool | None = None
+    colour: Colour | None = None
 
 
 class OrganizerShownJson(msgspec.Struct):
@@ -54,6 +62,7 @@ class OrganizerShownJson(msgspec.Struct):
 
     id: UUID
     name: str
+    colour: str | None
     second_factor_required: bool
     created_at: Timestamp
     suspended_at: Timestamp | None
@@ -112,6 +121,7 @@ async def edit_organizer(call: Call[OrganizerEdit]) -> OrganizerShownJson:
         edited = await organizers.edit_organizer(
             tx, organizer_id, name=spec.name, suspended=spec.suspended, by=own
         )
+        _shown_anew(tx, call)
         if spec.name is not None:
             await _audit(tx, call, "organizer.renamed", edited)
         if spec.suspended is not None:
@@ -127,7 +137,7 @@ async def read_own_organizer(call: Call[None]) -> OrganizerShownJson:
 
 @routes.patch(
     "/v1/organizer", who=Staff("organizer.write"), body=OwnEdit, answers={200: OrganizerShownJson},
-    example={"name": "Opera in the Park", "second_factor_required": True},
+    example={"name": "Opera in the Park", "second_factor_required": True, "colour": "#8b1e3f"},
 )  # fmt: skip
 async def edit_own_organizer(call: Call[OwnEdit]) -> OrganizerShownJson:
     """Edit the organizer that you act for."""
@@ -135,11 +145,15 @@ async def edit_own_organizer(call: Call[OwnEdit]) -> OrganizerShownJson:
     async with call.db.transaction() as tx:
         before = await organizers.organizer_by_id(tx, own)
         edited = await organizers.edit_own(
-            tx, own, name=spec.name, second_factor_required=spec.second_factor_required
+            tx, own, name=spec.name, second_factor_required=spec.second_factor_required, colour=spec.colour
         )
+        _shown_anew(tx, call)
+        after = _rules(edited)
+        if edited.colour != before.colour:
+            after["fields"] = ["colour"]
         await audit(
-            tx, call, "organizer.edited", organizer_id=own, subject=own, before=_rules(before), after=_rules(edited)
-        )  # fmt: skip
+            tx, call, "organizer.edited", organizer_id=own, subject=own, before=_rules(before), after=after
+        )
     return _json(edited)
 
 
@@ -150,6 +164,11 @@ async def _audit(tx: Transaction, call: Call[Any], action: str, organizer: Organ
     )  # fmt: skip
 
 
+def _shown_anew(tx: Transaction, call: Call[Any]) -> None:
+    """Shows are shown with the organizer's name and colour, and what is known of shows is kept below this."""
+    tx.after_commit(partial(call.state.cache.forget, "shows"))
+
+
 def _rules(organizer: Organizer) -> dict[str, Any]:
     return {"second_factor_required": organizer.second_factor_required}
 
@@ -158,6 +177,7 @@ def _json(organizer: Organizer) -> OrganizerShownJson:
     return OrganizerShownJson(
         id=organizer.organizer_id,
         name=organizer.name,
+        colour=organizer.colour,
         second_factor_required=organizer.second_factor_required,
         created_at=clock.rfc3339(organizer.created_at),
         suspended_at=clock.rfc3339(organizer.suspended_at) if organizer.suspended_at else None,

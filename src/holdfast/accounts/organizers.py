@@ -41,6 +41,7 @@ class Organizer:
 
     organizer_id: OrganizerId
     name: str
+    colour: str | None
     second_factor_required: bool
     created_at: datetime
     suspended_at: datetime | None
@@ -91,11 +92,20 @@ async def edit_organizer(
 
 
 async def edit_own(
-    tx: Transaction, organizer_id: OrganizerId, *, name: str | None, second_factor_required: bool | None
+    tx: Transaction,
+    organizer_id: OrganizerId,
+    *,
+    name: str | None,
+    second_factor_required: bool | None,
+    colour: str | None = None,
 ) -> Organizer:
-    """Sets what is given of what an owner decides. Raises OrganizerNotFound, and Invalid for the name."""
+    """Sets what is given of what an owner decides; an empty colour takes it away.
+
+    Raises OrganizerNotFound, and Invalid for the name.
+    """
     name = None if name is None else organizer_name(name)
-    return _found(await tx.row(sql.own_rules_edited, organizer_id, name, second_factor_required))
+    colour = None if colour is None else colour.lower()
+    return _found(await tx.row(sql.own_rules_edited, organizer_id, name, second_factor_required, colour))
 
 
 async def look_for_suspended(db: Database, access: Access) -> None:

@@ -75,7 +75,7 @@ async def block(tx: Transaction, office: Office, view: View, spec: BlockSpec, by
             raise SeatsTaken(seats=[view.plan.name(seat) for seat in sorted(row["conflicts"])])
         case "sold_out":
             raise SoldOut
-    change = Change(row["at_revision"], seats, row["freed"], row["left_over"])
+    change = Change(row["at_revision"], seats, row["freed"], row["left_over"], seats)
     tx.after_commit(partial(office.views.changed, view.show.show_id, change))
     tx.after_commit(partial(office.cache.forget, ("counts", view.show.show_id)))
     return await block_by_id(tx, view.show.show_id, block_id)
@@ -89,7 +89,7 @@ async def keep(
         sql.block_places, show_id, new_id(), areas[0], len(areas), list(seats), reason, None, by, new_id()
     )
     assert row is not None and row["outcome"] == "blocked", "freed under the same lock, they are there"
-    change = Change(row["at_revision"], seats, row["freed"], row["left_over"])
+    change = Change(row["at_revision"], seats, row["freed"], row["left_over"], seats)
     tx.after_commit(partial(office.views.changed, show_id, change))
     tx.after_commit(partial(office.cache.forget, ("counts", show_id)))
 

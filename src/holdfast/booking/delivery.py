@@ -143,7 +143,10 @@ async def whereabouts(office: Office, show: Show) -> Whereabouts:
         if show.venue_id is None:
             return Whereabouts(organizer.name, "")
         venue = await catalog.venue_by_id(office.db, show.organizer_id, show.venue_id)
-        return Whereabouts(organizer.name, ", ".join(filter(None, [venue.name, *venue.address.splitlines()])))
+        city = "" if venue.city in venue.address else venue.city
+        return Whereabouts(
+            organizer.name, ", ".join(filter(None, [venue.name, *venue.address.splitlines(), city]))
+        )
 
     key = ("shows", "whereabouts", show.show_id)
     return await office.cache.get(key, office.settings.show_seconds, load)

@@ -66,7 +66,8 @@ begin
 end $$;
 
 -- Seats for one party in one area under the head's lock, or null: p_count together in the row nearest the front, else,
--- where p_split allows it, the first free ones. p_except are seats that this batch has already given away.
+-- where p_split allows it, the first free ones. p_except are seats that this batch has already given away. Places for
+-- wheelchairs and companions' seats are nobody's who did not name them.
 create or replace function first_fit(p_show_id uuid, p_area smallint, p_count int, p_split boolean, p_except int[])
 returns int[] language plpgsql as $$
 declare
@@ -79,7 +80,7 @@ begin
   with free as (
     select r.row_number, r.first_seat + i - 1 as seat, (select count(*) from unnest(r.gap_after) g where g < i) as segment
       from seat_rows r cross join lateral generate_series(1, cardinality(r.numbers)) i
-     where r.show_id = p_show_id and r.area = p_area
+     where r.show_id = p_show_id and r.area = p_area and r.access[i] is null
        and not exists (select from claims c where c.show_id = p_show_id and c.seat between v_low and v_high
                           and c.seat = r.first_seat + i - 1)
        and r.first_seat + i - 1 not in (select unnest(p_except))),
@@ -99,6 +100,8 @@ begin
   select array_agg(x.seat) into v_seats from (
     select s.seat from generate_series(v_low, v_high) s(seat)
      where s.seat not in (select unnest(p_except))
+       and s.seat not in (select r.first_seat + i - 1 from seat_rows r cross join lateral generate_subscripts(r.access, 1) i
+                           where r.show_id = p_show_id and r.area = p_area and r.access[i] is not null)
        and not exists (select from claims c where c.show_id = p_show_id and c.seat between v_low and v_high
                           and c.seat = s.seat)
      order by s.seat limit p_count) x;
@@ -304,7 +307,8 @@ begin
           v_fits := v_fits - 1;
           v_fit := first_fit(p_show_id, p_area[i], k, p_split[i], v_given);
           if v_fit is null then
-            outcomes[i] := 'not_together'; v_scarce := true;
+            -- What is left over may be kept for who needs it: apart there is no more of it than together.
+            outcomes[i] := case when p_split[i] or k = 1 then 'sold_out' else 'not_together' end; v_scarce := true;
             continue;
           end if;
         end if;

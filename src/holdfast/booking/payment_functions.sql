@@ -139,7 +139,10 @@ begin
   if not exists (select from claims c where c.show_id = p_show_id and c.seat = any (v_seats)) then
     return v_seats;
   end if;
-  if not p_equal then
+  -- Nothing is equal to a place for a wheelchair, or to the seat beside it.
+  if not p_equal or exists (
+    select from seat_rows r cross join unnest(v_seats) s
+     where r.show_id = p_show_id and r.access is not null and r.access[s - r.first_seat + 1] is not null) then
     return null;
   end if;
   for v_area in

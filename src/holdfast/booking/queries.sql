@@ -12,6 +12,7 @@ select booking_id, status, seats, expires_at, created_at from bookings
 -- The availability of a show, from one snapshot.
 select h.revision, h.terms,
        array(select c.seat from claims c where c.show_id = h.show_id) as taken,
+       array(select unnest(b.seats) from blocks b where b.show_id = h.show_id) as blocked,
        array(select s.capacity - s.reserved - s.blocked from stock s where s.show_id = h.show_id order by s.area) as left_over
   from show_heads h where h.show_id = $1;
 

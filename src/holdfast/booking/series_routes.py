@@ -85,8 +85,8 @@ class AppointmentsSeries(_Series, frozen=True, tag="appointments"):
 class RepeatSeries(_Series, frozen=True, tag="repeat"):
     """One show again at each of `start_times`.
 
-    `show` is the pattern. All go on sale when it does; a `sale_closes_at` stays as far from each start as it is from
-    the pattern's own `start_time`, which is a start only if it is among `start_times`.
+    `show` is the pattern. All go on sale when it does; `sale_closes_at` and `doors_at` stay as far from each start as they
+    are from the pattern's own `start_time`, which is a start only if it is among `start_times`.
     """
 
     show: ShowSpec
@@ -227,7 +227,13 @@ def _repeated(show: ShowSpec, start: datetime) -> ShowSpec:
             closes = start.astimezone(UTC) + (closes - show.start_time)
         except OverflowError:
             raise Invalid("The sale would close too far away.", pointer="/show/sale_closes_at") from None
-    return msgspec.structs.replace(show, start_time=start, sale_closes_at=closes)
+    doors = show.doors_at
+    if doors is not None:
+        try:
+            doors = start.astimezone(UTC) + (doors - show.start_time)
+        except OverflowError:
+            raise Invalid("The doors would open too far away.", pointer="/show/doors_at") from None
+    return msgspec.structs.replace(show, start_time=start, sale_closes_at=closes, doors_at=doors)
 
 
 def _refuse_far_days(first: date, last: date) -> None:

@@ -22,6 +22,7 @@ from holdfast.catalog import (
     ShowNotFound,
     ShowSpec,
     StatusStep,
+    Surroundings,
 )
 from holdfast.platform import clock
 from holdfast.platform.bodies import invalid
@@ -48,6 +49,24 @@ _FOR_A_YEAR = b"public, max-age=31536000, immutable"
 _ASK_AGAIN = b"no-cache"
 
 routes = Routes("shows", missing={"show_id": ShowNotFound})
+
+
+class VenueOfShowJson(msgspec.Struct):
+    """Where it is, as the venue is described now."""
+
+    id: UUID
+    name: str
+    address: str
+    city: str
+
+
+class OrganizerOfShowJson(msgspec.Struct):
+    """Whose it is. `colour` is #rrggbb; `logo` is the path of a picture, for which `?width=` chooses a size."""
+
+    id: UUID
+    name: str
+    colour: str | None
+    logo: str | None
 
 
 class AreaJson(msgspec.Struct):
@@ -92,6 +111,8 @@ class ShowJson(msgspec.Struct):
     """A show. `reserved_seats` counts held and sold places; `booked_seats` the sold ones, up to a second late.
 
     `version` counts edits and is what `If-Match` compares; `revision` counts changes of availability.
+    `previous_start_time` is the start before the last move that people were told of. Texts are plain, with an empty line
+    between paragraphs, and empty where there is nothing to say.
     """
 
     id: UUID
@@ -115,8 +136,15 @@ class ShowJson(msgspec.Struct):
     sale_closes_at: Timestamp | None
     orphans: str
     transfers: str
+    description: str
+    doors_at: Timestamp | None
+    age_note: str
+    access_note: str
+    previous_start_time: Timestamp | None
     organizer_id: UUID
+    organizer: OrganizerOfShowJson
     venue_id: UUID | None
+    venue: VenueOfShowJson | None
     layout_id: UUID | None
     layout_version: int | None
     picture_id: UUID | None
@@ -142,7 +170,10 @@ class ShowCardJson(msgspec.Struct):
     sale_opens_at: Timestamp | None
     sale_closes_at: Timestamp | None
     organizer_id: UUID
+    organizer: OrganizerOfShowJson
     venue_id: UUID | None
+    venue: VenueOfShowJson | None
+    picture_id: UUID | None
 
 
 class ShowsJson(msgspec.Struct):
@@ -150,11 +181,18 @@ class ShowsJson(msgspec.Struct):
     next: str | None
 
 
-class SeatJson(msgspec.Struct):
+class CitiesJson(msgspec.Struct):
+    cities: list[str]
+
+
+class SeatJson(msgspec.Struct, omit_defaults=True):
+    """A seat. `blocked`: the house keeps it, and nobody has it. `access`: what it is kept for, if it is."""
+
     seat: str
     area: str
-    status: Literal["free", "taken"]
+    status: Literal["free", "taken", "blocked"]
     tiers: list[str]
+    access: catalog.Access | msgspec.UnsetType = msgspec.UNSET
 
 
 class SeatsJson(msgspec.Struct):
@@ -168,11 +206,16 @@ class AreaAvailabilityJson(msgspec.Struct):
 
 
 class AvailabilityJson(msgspec.Struct):
-    """`taken` is a base64 bitmap: bit i, least significant first, is set when the seat with ordinal i is not free."""
+    """`taken` is a base64 bitmap: bit i, least significant first, is set when the seat with ordinal i is not free.
+
+    `blocked` has those of them that the house keeps off sale, so that they can be shown as nobody's; it ends with the last
+    byte that has any, and is empty when none is blocked.
+    """
 
     revision: int
     areas: list[AreaAvailabilityJson]
     taken: str
+    blocked: str
 
 
 class SeatingQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -180,13 +223,17 @@ class SeatingQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ShowsQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """`starts_after` is six hours ago unless given, so that the list is what is on."""
+    """`starts_after` is six hours ago unless given, so that the list is what is on.
+
+    `q` is a part of the show's name, of its venue's, or of the city; `city` is the whole name of one, in whatever case.
+    """
 
     limit: Limit = 50
     cursor: Annotated[str, Meta(max_length=200)] | None = None
     starts_after: Moment | None = None
     starts_before: Moment | None = None
     q: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    city: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     status: catalog.Status | None = None
     mine: bool = False
 
@@ -210,7 +257,8 @@ async def create_show(call: Call[ShowSpec], tx: Transaction) -> Answer:
         after=booking.amounts_of(show, plan),
     )  # fmt: skip
     left = [area.capacity for area in plan.areas]
-    shown = _show_json(show, plan, 0, left, Counts(plan.capacity, 0, 0, 0, 0), None, staff=True)
+    around = (await catalog.read_surroundings(tx, [show.show_id]))[show.show_id]
+    shown = _show_json(show, plan, 0, left, Counts(plan.capacity, 0, 0, 0, 0), around, staff=True)
     answer = created(shown, f"/v1/shows/{show.show_id}")
     return Answer(answer.status, answer.body, (*answer.headers, (b"etag", etag(show.version))))
 
@@ -230,13 +278,24 @@ async def list_shows(call: Call[None]) -> ShowsJson:
         search=query.q,
         drafts=own is not None and accounts.permits(principal, "shows.read_all", own),
         status=query.status,
+        city=query.city.strip().lower() if query.city is not None else None,
     )
     found = await booking.list_shows(call.state.office, wanted, query.limit + 1)
     page, following = page_of(found, query.limit, _cursor)
-    counts = await booking.counts_of(call.state.office, [show.show_id for show in page])
-    areas = await booking.area_names(call.state.office, [show.show_id for show in page])
-    cards = [_card(show, counts[show.show_id], areas[show.show_id], staff=own is not None) for show in page]
+    office, ids = call.state.office, [show.show_id for show in page]
+    counts = await booking.counts_of(office, ids)
+    areas, around = await booking.area_names(office, ids), await booking.surroundings_of(office, ids)
+    cards = [
+        _card(show, counts[each], areas[each], around[each], staff=own is not None)
+        for each, show in zip(ids, page, strict=True)
+    ]
     return ShowsJson(cards, following)
+
+
+@routes.get("/v1/cities", who=VISITOR, answers={200: CitiesJson})
+async def list_cities(call: Call[None]) -> CitiesJson:
+    """List the cities with shows to come, by name, up to 200 of them: what `city` of the list of shows may be."""
+    return CitiesJson(await booking.cities(call.state.office, _still_on()))
 
 
 @routes.get("/v1/shows/{show_id}", who=VISITOR, answers={200: ShowJson}, refusals=(ShowNotFound,))
@@ -317,12 +376,9 @@ async def visible(call: Call[Any]) -> View:
 async def _show_answer(call: Call[Any], view: View, show: Show) -> Answer:
     engine = call.state
     counts = (await booking.counts_of(engine.office, [show.show_id]))[show.show_id]
-    # As the engine, because it is kept for whoever asks next.
-    picture = await catalog.picture_of(
-        engine.db, engine.cache, show.organizer_id, show.show_id, engine.settings.show_seconds
-    )
+    around = (await booking.surroundings_of(engine.office, [show.show_id]))[show.show_id]
     body = _show_json(
-        show, view.plan, view.revision, view.left, counts, picture.picture_id if picture else None,
+        show, view.plan, view.revision, view.left, counts, around,
         staff=accounts.permits(call.caller, "shows.read_all", show.organizer_id),
     )  # fmt: skip
     return Answer(200, body, ((b"etag", etag(show.version)),))
@@ -334,7 +390,7 @@ def _show_json(
     revision: int,
     left: Sequence[int],
     counts: Counts,
-    picture_id: UUID | None,
+    around: Surroundings,
     *,
     staff: bool,
 ) -> ShowJson:
@@ -361,22 +417,46 @@ def _show_json(
         hold_seconds_max=show.hold_seconds_max,
         max_places_per_booking=show.max_places_per_booking,
         max_places_per_buyer=show.max_places_per_buyer,
-        sale_opens_at=clock.rfc3339(show.sale_opens_at) if show.sale_opens_at else None,
-        sale_closes_at=clock.rfc3339(show.sale_closes_at) if show.sale_closes_at else None,
+        sale_opens_at=_moment_json(show.sale_opens_at),
+        sale_closes_at=_moment_json(show.sale_closes_at),
         orphans=show.orphans,
         transfers=show.transfers,
+        description=show.description,
+        doors_at=_moment_json(show.doors_at),
+        age_note=show.age_note,
+        access_note=show.access_note,
+        previous_start_time=_moment_json(show.previous_start_time),
         organizer_id=show.organizer_id,
+        organizer=_organizer_json(around),
         venue_id=show.venue_id,
+        venue=_venue_json(around),
         layout_id=show.layout_id,
         layout_version=show.layout_version,
-        picture_id=picture_id,
+        picture_id=around.picture_id,
         version=show.version,
         created_at=clock.rfc3339(show.created_at),
         updated_at=clock.rfc3339(show.updated_at),
     )
 
 
-def _card(show: Show, counts: Counts, areas: Sequence[str], *, staff: bool) -> ShowCardJson:
+def _organizer_json(around: Surroundings) -> OrganizerOfShowJson:
+    of = around.organizer
+    logo = f"/v1/pictures/{of.logo_id}" if of.logo_id is not None else None
+    return OrganizerOfShowJson(of.organizer_id, of.name, of.colour, logo)
+
+
+def _venue_json(around: Surroundings) -> VenueOfShowJson | None:
+    at = around.venue
+    return VenueOfShowJson(at.venue_id, at.name, at.address, at.city) if at is not None else None
+
+
+def _moment_json(moment: datetime | None) -> Timestamp | None:
+    return clock.rfc3339(moment) if moment is not None else None
+
+
+def _card(
+    show: Show, counts: Counts, areas: Sequence[str], around: Surroundings, *, staff: bool
+) -> ShowCardJson:
     return ShowCardJson(
         id=show.show_id,
         name=show.name,
@@ -389,10 +469,13 @@ def _card(show: Show, counts: Counts, areas: Sequence[str], *, staff: bool) -> S
         available_seats=counts.total - counts.reserved - counts.blocked,
         booked_seats=counts.reserved - counts.held,
         tiers=tiers_json(show, areas, staff=staff),
-        sale_opens_at=clock.rfc3339(show.sale_opens_at) if show.sale_opens_at else None,
-        sale_closes_at=clock.rfc3339(show.sale_closes_at) if show.sale_closes_at else None,
+        sale_opens_at=_moment_json(show.sale_opens_at),
+        sale_closes_at=_moment_json(show.sale_closes_at),
         organizer_id=show.organizer_id,
+        organizer=_organizer_json(around),
         venue_id=show.venue_id,
+        venue=_venue_json(around),
+        picture_id=around.picture_id,
     )
 
 
@@ -420,9 +503,7 @@ def _cursor(show: Show) -> str:
 def _after(query: ShowsQuery) -> tuple[datetime, UUID]:
     if query.cursor is None:
         given = _utc(query.starts_after, "/starts_after")
-        # Rounded to the minute, so that a minute's lists share one entry of the cache.
-        default = (clock.now() - STILL_ON).replace(second=0, microsecond=0)
-        return given or default, UUID(int=0)
+        return given or _still_on(), UUID(int=0)
     try:
         raw = urlsafe_b64decode(query.cursor.encode() + b"=" * (-len(query.cursor) % 4))
         moment = datetime.fromisoformat(raw[16:].decode())
@@ -431,6 +512,11 @@ def _after(query: ShowsQuery) -> tuple[datetime, UUID]:
         return moment.astimezone(UTC), UUID(bytes=raw[:16])
     except (ValueError, OverflowError):
         raise foreign_cursor() from None
+
+
+def _still_on() -> datetime:
+    # Rounded to the minute, so that a minute's lists share one entry of the cache.
+    return (clock.now() - STILL_ON).replace(second=0, microsecond=0)
 
 
 def _utc(moment: datetime | None, pointer: str) -> datetime | None:

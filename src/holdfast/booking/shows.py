@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -103,6 +104,11 @@ async def edit_show(
     return changed
 
 
+def _told(name: str) -> bool:
+    """Whether the audit says what a field was and is: not where it is a text."""
+    return name != "name" and name not in catalog.TEXTS
+
+
 async def _announce_news(tx: Transaction, show: catalog.Show, changed: catalog.Show) -> None:
     """Announces what whoever booked has to know: another time, or none yet, or that nothing comes of it."""
     about = (changed.show_id, changed.organizer_id, changed.version)
@@ -123,11 +129,11 @@ def _differences(
     areas: Sequence[catalog.AreaRecord],
     resized: Sequence[catalog.AreaRecord],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an edit changed, for the audit: values before and after, by field, and of a name only that it changed."""
+    """What an edit changed, for the audit: values before and after, by field, and of texts only that they changed."""
     plain = [name for name in catalog.ShowEdit.__struct_fields__ if name not in ("areas", "tiers")]
     fields = [name for name in plain if getattr(show, name) != getattr(changed, name)]
     before, after = (
-        {name: getattr(each, name) for name in fields if name != "name"} for each in (show, changed)
+        {name: getattr(each, name) for name in fields if _told(name)} for each in (show, changed)
     )
     if show.tiers != changed.tiers:
         fields.append("tiers")
@@ -208,4 +214,20 @@ async def list_shows(office: Office, wanted: catalog.ShowFilter, limit: int) -> 
 
     return await office.cache.get(
         ("shows", "list", repr(wanted), limit), office.settings.show_list_seconds, load
+    )
+
+
+async def surroundings_of(office: Office, shows: Sequence[ShowId]) -> dict[ShowId, catalog.Surroundings]:
+    """Where these shows are, whose they are and their pictures, from the cache for up to `show_seconds` unless changed."""
+    return await catalog.surroundings_of(office.db, office.cache, shows, office.settings.show_seconds)
+
+
+async def cities(office: Office, after: datetime) -> list[str]:
+    """Where shows begin after this, from the cache for up to `show_list_seconds` unless a show was edited."""
+
+    async def load() -> list[str]:
+        return await catalog.cities(office.db, after)
+
+    return await office.cache.get(
+        ("shows", "cities", after.isoformat()), office.settings.show_list_seconds, load
     )

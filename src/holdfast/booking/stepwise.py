@@ -195,7 +195,9 @@ class Stepwise(ABC):
         if area is None:
             return "seats_taken", [seat for seat in wish.seats if seat in taken]
         fit = await tx.value(sql.first_fit, wish.show_id, area, wish.places, wish.split)
-        return ("won", fit) if fit else ("not_together", ())
+        if fit:
+            return "won", fit
+        return "sold_out" if wish.split or wish.places == 1 else "not_together", ()
 
     async def _written(
         self,

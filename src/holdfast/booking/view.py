@@ -48,13 +48,24 @@ _from_memory = telemetry.VIEW_READS.labels("memory")
 _from_database = telemetry.VIEW_READS.labels("database")
 
 
+_ACCESS: dict[catalog.Access | None, bytes] = {
+    None: b"",
+    "wheelchair": b'"access":"wheelchair",',
+    "companion": b'"access":"companion",',
+}
+
+
 class Change(NamedTuple):
-    """One step of a show's revision: seats that became taken or free, and what each area then had left."""
+    """One step of a show's revision: seats that became taken or free, and what each area then had left.
+
+    `blocked` are those among the taken that the house keeps: nobody has them.
+    """
 
     revision: int
     taken: Sequence[int]
     freed: Sequence[int]
     left: Sequence[int]
+    blocked: Sequence[int] = ()
 
 
 class _Order:
@@ -101,10 +112,19 @@ class _Order:
 
 
 class View:
-    """One show as this process knows it. `taken` is a bitmap, LSB first: bit i is set when seat i is not free."""
+    """One show as this process knows it.
+
+    `taken` is a bitmap, LSB first: bit i is set when seat i is not free. `blocked` has those of them that the house keeps.
+    """
 
     def __init__(
-        self, show: catalog.Show, plan: catalog.Plan, revision: int, taken: Iterable[int], left: Sequence[int]
+        self,
+        show: catalog.Show,
+        plan: catalog.Plan,
+        revision: int,
+        taken: Iterable[int],
+        left: Sequence[int],
+        blocked: Iterable[int] = (),
     ) -> None:
         self.show = show
         self.plan = plan
@@ -112,9 +132,13 @@ class View:
         self.left = list(left)
         for seat in taken:
             self.taken[seat >> 3] |= 1 << (seat & 7)
+        self.blocked = bytearray(len(self.taken))
+        for seat in blocked:
+            self.blocked[seat >> 3] |= 1 << (seat & 7)
         # The first choices of claims in flight, as a bitmap like `taken`: others are offered other seats.
         self._offered = bytearray(len(self.taken))
         self._offering = 0
+        self._proposed: tuple[int, bytearray] = (-1, bytearray())
         self.checked_at = self.asked_at = clock.monotonic()
         # How far the database was at the last look, when that was further than this view.
         self.owed: int | None = None
@@ -141,6 +165,11 @@ class View:
         """Whether the seat is held, sold or blocked, as far as is known here."""
         return bool(self.taken[seat >> 3] >> (seat & 7) & 1)
 
+    def kept_free(self, area: catalog.Area) -> int:
+        """How many free seats of an area are kept for who needs them, and are given to nobody who does not name them."""
+        inside = range(area.first, area.first + area.seats)
+        return sum(seat in inside and not self.is_taken(seat) for seat in self.plan.access)
+
     @contextmanager
     def offering(self, seats: Sequence[int]) -> Iterator[None]:
         """Until the end of the block, `taken_or_offered` has these seats."""
@@ -164,17 +193,33 @@ class View:
         either = int.from_bytes(self.taken, "little") | int.from_bytes(self._offered, "little")
         return either.to_bytes(len(self.taken), "little")
 
+    def open_to_all(self) -> bytearray:
+        """`taken`, with the seats that are kept for who needs them."""
+        if not self.plan.access:
+            return bytearray(self.taken)
+        either = int.from_bytes(self.taken, "little") | self.plan.access_bits
+        return bytearray(either.to_bytes(len(self.taken), "little"))
+
+    def proposed(self, *, afresh: bool = False) -> bytearray:
+        """`open_to_all`, with the seats that the caller has marked in it since the last change: what was proposed to those
+        who came too late.
+        """
+        if afresh or self._proposed[0] != self.revision:
+            self._proposed = (self.revision, self.open_to_all())
+        return self._proposed[1]
+
     @cached_property
     def _readable_heads(self) -> list[list[bytes]]:
         """By area and seat, its JSON up to the status: all that `seats` need not make again, for names cost most."""
-        names = self.plan.names()
+        names, access = self.plan.names(), self.plan.access
         heads: list[list[bytes]] = []
         for area in self.plan.areas:
             name = msgspec.json.encode(area.name)
             heads.append(
                 [
-                    b'{"seat":%b,"area":%b,"status":"' % (msgspec.json.encode(next(names)), name)
-                    for _ in range(area.seats)
+                    b'{"seat":%b,"area":%b,%b"status":"'
+                    % (msgspec.json.encode(next(names)), name, _ACCESS[access.get(seat)])
+                    for seat in range(area.first, area.first + area.seats)
                 ]
             )
         return heads
@@ -188,7 +233,11 @@ class View:
                 for area, left in zip(self.plan.areas, self.left, strict=True)
             ]
             taken = b64encode(self.taken).decode()
-            encoded = msgspec.json.encode({"revision": self.revision, "areas": areas, "taken": taken})
+            # Most shows block none, or few at the front: what is not there says that nothing is.
+            blocked = b64encode(self.blocked.rstrip(b"\0")).decode()
+            encoded = msgspec.json.encode(
+                {"revision": self.revision, "areas": areas, "taken": taken, "blocked": blocked}
+            )
             self._encoded = (self.revision, encoded)
         return encoded
 
@@ -198,13 +247,14 @@ class View:
         revision, encoded, encoded_at = self._readable
         if revision != self.revision and now - encoded_at >= READABLE_SECONDS:
             parts: list[bytes] = []
-            taken = self.taken
+            taken, blocked = self.taken, self.blocked
             for area, heads in zip(self.plan.areas, self._readable_heads, strict=True):
                 offered = [tier.name for tier in self.show.tiers_of(area.number) if not tier.hidden]
                 tiers = msgspec.json.encode(offered)
-                tails = (b'free","tiers":%b}' % tiers, b'taken","tiers":%b}' % tiers)
+                tails = [b'%b","tiers":%b}' % (state, tiers) for state in (b"free", b"taken", b"blocked")]
                 parts += [
-                    head + tails[taken[seat >> 3] >> (seat & 7) & 1]
+                    head
+                    + tails[(taken[seat >> 3] >> (seat & 7) & 1) + (blocked[seat >> 3] >> (seat & 7) & 1)]
                     for seat, head in enumerate(heads, area.first)
                 ]
             revision = self.revision
@@ -218,8 +268,11 @@ class View:
         for following in ready:
             for seat in following.freed:
                 self.taken[seat >> 3] &= ~(1 << (seat & 7))
+                self.blocked[seat >> 3] &= ~(1 << (seat & 7))
             for seat in following.taken:
                 self.taken[seat >> 3] |= 1 << (seat & 7)
+            for seat in following.blocked:
+                self.blocked[seat >> 3] |= 1 << (seat & 7)
             self.left = list(following.left)
         if ready:
             self.checked_at = clock.monotonic()
@@ -435,7 +488,7 @@ class Views:
             row = await self._db.row(sql.snapshot, show_id)
             # Two edits between the queries and the terms do not fit together: look again.
             if row is not None and row["terms"] == show.version:
-                return View(show, plan, row["revision"], row["taken"], row["left_over"])
+                return View(show, plan, row["revision"], row["taken"], row["left_over"], row["blocked"])
         raise Busy("The show is being edited just now.")
 
     def _apply(self, show_id: ShowId, change: Change) -> None:

@@ -6,6 +6,7 @@ known here. The facts about shows (show.created, show.changed) are announced by 
 together with their stock.
 """
 
+from holdfast.catalog.drawing import layout_json
 from holdfast.catalog.names import printable
 from holdfast.catalog.pictures import (
     Picture,
@@ -16,6 +17,7 @@ from holdfast.catalog.pictures import (
     set_picture,
 )
 from holdfast.catalog.plan import (
+    Access,
     Area,
     AreaName,
     AreaRecord,
@@ -25,11 +27,11 @@ from holdfast.catalog.plan import (
     SeatedAreaSpec,
     StandingAreaSpec,
     build,
-    layout_json,
     simple,
 )
 from holdfast.catalog.prices import Charges, Discount, Price, price, share
 from holdfast.catalog.shows import (
+    TEXTS,
     YEARS,
     CapacityFixed,
     Show,
@@ -40,6 +42,7 @@ from holdfast.catalog.shows import (
     Status,
     StatusStep,
     areas_of_many,
+    cities,
     create_show,
     edit_show,
     last_to_start,
@@ -47,6 +50,12 @@ from holdfast.catalog.shows import (
     lock_show,
     plan_of,
     show_by_id,
+)
+from holdfast.catalog.surroundings import (
+    Surroundings,
+    read_surroundings,
+    surroundings_changed,
+    surroundings_of,
 )
 from holdfast.catalog.templates import House, appointments, bus_trips, demo_theatre, slots, theatre, timetable
 from holdfast.catalog.tiers import Tier, TierEdit, TierSpec, tiers_at
@@ -71,7 +80,9 @@ from holdfast.catalog.venues import (
 )
 
 __all__ = [
+    "TEXTS",
     "YEARS",
+    "Access",
     "Area",
     "AreaName",
     "AreaRecord",
@@ -98,6 +109,7 @@ __all__ = [
     "StandingAreaSpec",
     "Status",
     "StatusStep",
+    "Surroundings",
     "Tier",
     "TierEdit",
     "TierSpec",
@@ -109,6 +121,7 @@ __all__ = [
     "areas_of_many",
     "build",
     "bus_trips",
+    "cities",
     "create_layout",
     "create_show",
     "create_venue",
@@ -128,12 +141,15 @@ __all__ = [
     "plan_of",
     "price",
     "printable",
+    "read_surroundings",
     "revise_layout",
     "set_picture",
     "share",
     "show_by_id",
     "simple",
     "slots",
+    "surroundings_changed",
+    "surroundings_of",
     "theatre",
     "tiers_at",
     "timetable",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
+from holdfast.catalog.surroundings import surroundings_changed
 from holdfast.platform.cache import Cache
 from holdfast.platform.db import Database, Transaction, load_queries
 from holdfast.platform.errors import NotFound
@@ -43,6 +44,7 @@ async def set_picture(
     for each in renditions:
         await tx.execute(sql.add_size, organizer_id, fresh, each.width, each.height, each.contents)
     tx.after_commit(partial(cache.forget, ("picture", subject)))
+    surroundings_changed(tx, cache)
     return Picture(fresh, tuple((each.width, each.height) for each in renditions))
 
 
@@ -54,6 +56,7 @@ async def delete_picture(
     if gone is None:
         raise PictureNotFound
     tx.after_commit(partial(cache.forget, ("picture", subject)))
+    surroundings_changed(tx, cache)
     return PictureId(gone)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
 from math import hypot, isqrt, sqrt
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 import msgspec
 from msgspec import Meta
@@ -57,13 +57,16 @@ Coordinate = Annotated[
 SeatCount = Annotated[int, Meta(ge=1, le=ROW_SEATS_MAX)]
 TotalSeats = Annotated[int, Meta(ge=1, le=SEATS_MAX)]
 Kind = Literal["seated", "standing"]
+Access = Literal["wheelchair", "companion"]
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
 # Lines of the database: (number, name, kind, capacity), and (area, row_number, label, first_seat, numbers,
-# xs, ys).
+# xs, ys, access).
 AreaRecord = tuple[int, str, str, int]
-RowRecord = tuple[int, int, str, int, Sequence[str], Sequence[float], Sequence[float]]
+RowRecord = tuple[
+    int, int, str, int, Sequence[str], Sequence[float], Sequence[float], Sequence[Access | None] | None
+]
 
 
 class RowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
@@ -72,6 +75,8 @@ class RowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
 
     `x` and `y` put the first seat, `gap_after` [4, 8] puts aisles after the fourth and the eighth seat.
     `positions` puts each seat by hand; the aisles are then where seats stand more than a metre apart.
+    `access` says of each seat in order whether it is a place for a wheelchair, a companion's seat beside one, or neither
+    (null): such places are taken by name alone, and never given to who asks for the best available.
     """
 
     label: Label
@@ -83,6 +88,7 @@ class RowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
     positions: (
         Annotated[list[tuple[Coordinate, Coordinate]], Meta(min_length=1, max_length=ROW_SEATS_MAX)] | None
     ) = None
+    access: Annotated[list[Access | None], Meta(min_length=1, max_length=ROW_SEATS_MAX)] | None = None
 
 
 class SeatedAreaSpec(
@@ -121,7 +127,8 @@ AreaSpecs = Annotated[list[AreaSpec], Meta(min_length=1, max_length=AREAS_MAX)]
 class Row:
     """A row of seats in physical order; `first` is the ordinal of its first seat.
 
-    A row without a label continues the one before it: its seats are known by their numbers alone.
+    A row without a label continues the one before it: its seats are known by their numbers alone. `access` says what
+    each seat is kept for, None where the whole row is for everybody.
     """
 
     label: str
@@ -129,6 +136,7 @@ class Row:
     numbers: tuple[str, ...]
     xs: "array[float]"
     ys: "array[float]"
+    access: tuple[Access | None, ...] | None = None
 
     def runs(self) -> list[tuple[int, int]]:
         """What the aisles leave in one piece, as (first ordinal, seats)."""
@@ -173,6 +181,22 @@ class Plan:
     def capacity(self) -> int:
         """All places, seated and standing."""
         return sum(area.capacity for area in self.areas)
+
+    @cached_property
+    def access(self) -> dict[int, Access]:
+        """The seats kept for who needs them, by ordinal, and what each is for."""
+        return {
+            row.first + i: kind
+            for area in self.areas
+            for row in area.rows
+            for i, kind in enumerate(row.access or ())
+            if kind is not None
+        }
+
+    @cached_property
+    def access_bits(self) -> int:
+        """The same seats as a bitmap: bit i is set for seat i."""
+        return sum(1 << seat for seat in self.access)
 
     def ordinal(self, name: str) -> int | None:
         """The seat of this name, or None when there is none or when several areas have one."""
@@ -222,9 +246,18 @@ class Plan:
         return [(area.number, area.name, area.kind, area.capacity) for area in self.areas]
 
     def to_rows(self) -> list[RowRecord]:
-        """One (area, row_number, label, first_seat, numbers, xs, ys) per row; row numbers count from 1."""
+        """One (area, row_number, label, first_seat, numbers, xs, ys, access) per row; row numbers count from 1."""
         return [
-            (area.number, number, row.label, row.first, list(row.numbers), row.xs.tolist(), row.ys.tolist())
+            (
+                area.number,
+                number,
+                row.label,
+                row.first,
+                list(row.numbers),
+                row.xs.tolist(),
+                row.ys.tolist(),
+                list(row.access) if row.access is not None else None,
+            )
             for area in self.areas
             for number, row in enumerate(area.rows, 1)
         ]
@@ -239,11 +272,11 @@ class Plan:
         """
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}
         rows_by_area: dict[int, list[Row]] = {}
-        for number, _, label, first, seat_numbers, xs, ys in sorted(rows, key=lambda row: row[:2]):
+        for number, _, label, first, seat_numbers, xs, ys, access in sorted(rows, key=lambda row: row[:2]):
             # Rows with equal numbers share one tuple: most rows of a house count from 1.
             numbers = tuple(seat_numbers)
             numbers = shared.setdefault(numbers, numbers)
-            row = Row(label, first, numbers, _centimetres(xs), _centimetres(ys))
+            row = Row(label, first, numbers, _centimetres(xs), _centimetres(ys), _access(access))
             assert len(numbers) == len(row.xs) == len(row.ys), f"row {label!r} of area {number} is torn"
             rows_by_area.setdefault(number, []).append(row)
         plan_areas: list[Area] = []
@@ -379,39 +412,6 @@ def simple(total_seats: int) -> Plan:
     return Plan((Area(1, "Main", "seated", total_seats, 0, tuple(rows)),))
 
 
-def layout_json(plan: Plan) -> dict[str, Any]:
-    """The plan as the API shows it: areas, rows and seats in the order of ordinals, coordinates in metres.
-
-    Seat i of a row has the ordinal `first + i`; a standing area has a `box` [left, front, right, back] to
-    draw.
-    """
-    boxes = _standing_boxes(plan)
-    areas: list[dict[str, Any]] = []
-    for area in plan.areas:
-        shown: dict[str, Any] = {
-            "id": area.number,
-            "name": area.name,
-            "kind": area.kind,
-            "capacity": area.capacity,
-        }
-        if area.kind == "standing":
-            shown["box"] = boxes[area.number]
-        else:
-            shown["first"] = area.first
-            shown["rows"] = [
-                {
-                    "label": row.label,
-                    "first": row.first,
-                    "numbers": row.numbers,
-                    "xs": row.xs.tolist(),
-                    "ys": row.ys.tolist(),
-                }
-                for row in area.rows
-            ]
-        areas.append(shown)
-    return {"total_seats": plan.seats, "capacity": plan.capacity, "focal": plan.focal, "areas": areas}
-
-
 def _seat_rows(spec: SeatedAreaSpec, pointer: str, first: int, front: Point) -> list[Row]:
     """The rows of one area. `first` is the next ordinal, `front` the middle of the first default row."""
     _refuse_count(len(spec.rows), ROWS_MAX, "rows", f"{pointer}/rows")
@@ -425,7 +425,12 @@ def _seat_rows(spec: SeatedAreaSpec, pointer: str, first: int, front: Point) -> 
         if first + len(numbers) > SEATS_MAX:
             raise Invalid(f"A plan has at most {SEATS_MAX} seats.", pointer=at)
         xs, ys = _coordinates(row_spec, len(numbers), at, (middle, depth))
-        rows.append(Row(row_spec.label, first, numbers, _centimetres(xs), _centimetres(ys)))
+        if row_spec.access is not None and len(row_spec.access) != len(numbers):
+            raise Invalid(
+                f"{len(numbers)} seats need {len(numbers)} entries, null among them.", pointer=f"{at}/access"
+            )
+        access = _access(row_spec.access)
+        rows.append(Row(row_spec.label, first, numbers, _centimetres(xs), _centimetres(ys), access))
         first += len(numbers)
         depth = max(depth, max(ys) + ROW_PITCH)
     _refuse_equal_names(rows, pointer)
@@ -488,6 +493,11 @@ def _offsets(seats: int, gap_after: tuple[int, ...]) -> tuple[float, ...]:
     return tuple(offsets)
 
 
+def _access(given: Sequence[Access | None] | None) -> tuple[Access | None, ...] | None:
+    """None for a row where all seats are for everybody, so that most rows are the same."""
+    return tuple(given) if given is not None and any(given) else None
+
+
 def _centimetres(metres: Iterable[float]) -> "array[float]":
     """Rounded, so that what went through 32-bit floats in the database comes back as it was."""
     return array("d", [round(value, 2) for value in metres])
@@ -497,7 +507,7 @@ def _rounded(point: Point) -> Point:
     return round(point[0], 2), round(point[1], 2)
 
 
-def _standing_size(capacity: int) -> Point:
+def standing_size(capacity: int) -> Point:
     """Width and depth of a floor for so many people, in metres: twice as wide as deep."""
     depth = sqrt(capacity * STANDING_METRES2_PER_PERSON / 2)
     return 2 * depth, depth
@@ -509,42 +519,8 @@ def _front_depth(areas: Sequence[AreaSpec]) -> float:
     for area in areas:
         if isinstance(area, SeatedAreaSpec):
             break
-        depth += _standing_size(area.capacity)[1] + AREA_GAP
+        depth += standing_size(area.capacity)[1] + AREA_GAP
     return max(depth, FIRST_ROW_AT)
-
-
-def _standing_boxes(plan: Plan) -> dict[int, Box]:
-    """Where to draw standing areas: before the seats if they come first and fit, else behind everything."""
-    rows = [row for area in plan.areas for row in area.rows]
-    front = plan.focal[1] + AREA_GAP
-    rear = max((max(row.ys) for row in rows), default=front) + AREA_GAP
-    # Seats at the sides, as in a theatre's boxes, do not stand in the way of the floor between them.
-    side = 1 + max(
-        (_standing_size(area.capacity)[0] / 2 for area in plan.areas if not area.seats), default=0.0
-    )
-    seats_from = min(
-        (y for row in rows for x, y in zip(row.xs, row.ys, strict=True) if abs(x - plan.focal[0]) <= side),
-        default=float("inf"),
-    )
-    boxes: dict[int, Box] = {}
-    before_seats = True
-    for area in plan.areas:
-        if area.kind == "seated":
-            before_seats = False
-            continue
-        width, depth = _standing_size(area.capacity)
-        if before_seats and front + depth <= seats_from - 1:
-            begin, front = front, front + depth + AREA_GAP
-        else:
-            begin, rear = rear, rear + depth + AREA_GAP
-        left = plan.focal[0] - width / 2
-        boxes[area.number] = (
-            round(left, 2),
-            round(begin, 2),
-            round(left + width, 2),
-            round(begin + depth, 2),
-        )
-    return boxes
 
 
 def _refuse_count(count: int, most: int, what: str, pointer: str) -> None:

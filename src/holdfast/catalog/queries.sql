@@ -1,8 +1,8 @@
 -- name: insert_show
 insert into shows (show_id, organizer_id, venue_id, layout_id, layout_version, name, start_time, timezone, status, currency,
                    hold_seconds, hold_seconds_max, max_places_per_booking, max_places_per_buyer, sale_opens_at,
-                   sale_closes_at, orphans, transfers, focus_x, focus_y)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+                   sale_closes_at, orphans, transfers, focus_x, focus_y, description, doors_at, age_note, access_note)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
 returning version, created_at, updated_at;
 
 -- name: insert_areas
@@ -11,8 +11,8 @@ select $1, a.area, a.name, a.kind, a.capacity
   from unnest($2::smallint[], $3::text[], $4::text[], $5::int[]) a(area, name, kind, capacity);
 
 -- name: insert_seat_row
-insert into seat_rows (show_id, area, row_number, label, first_seat, numbers, xs, ys, gap_after)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+insert into seat_rows (show_id, area, row_number, label, first_seat, numbers, xs, ys, access, gap_after)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: insert_tiers
 insert into tiers (show_id, tier, area, name, amount, fee, fee_basis_points, tax_basis_points, tax_included, hidden)
@@ -54,10 +54,45 @@ select s.*, array(select (t.tier, t.area, t.name, t.amount, t.fee, t.fee_basis_p
  where (s.start_time, s.show_id) > ($1, $2)
    and ($3::timestamptz is null or s.start_time < $3)
    and ($4::uuid is null or s.organizer_id = $4)
-   and ($5::text is null or s.name ilike $5)
+   and ($5::text is null or s.name ilike $5 or exists (
+         select from venues v where v.venue_id = s.venue_id and (v.name ilike $5 or v.city ilike $5)))
    and ($6 or s.status <> 'draft')
    and ($7::text is null or s.status = $7)
  order by s.start_time, s.show_id limit $8;
+
+-- name: list_shows_in_city
+-- As list_shows, of the city $9 in whatever case: venue by venue, so that a city with few shows costs few looks.
+select s.*, array(select (t.tier, t.area, t.name, t.amount, t.fee, t.fee_basis_points, t.tax_basis_points, t.tax_included, t.hidden)
+                    from tiers t where t.show_id = s.show_id order by t.tier) as tiers
+  from venues v
+ cross join lateral (
+   select * from shows
+    where venue_id = v.venue_id and (start_time, show_id) > ($1, $2)
+      and ($3::timestamptz is null or start_time < $3)
+      and ($4::uuid is null or organizer_id = $4)
+      and ($5::text is null or name ilike $5 or v.name ilike $5)
+      and ($6 or status <> 'draft')
+      and ($7::text is null or status = $7)
+    order by start_time, show_id limit $8) s
+ where lower(v.city) = lower($9) and v.city <> ''
+ order by s.start_time, s.show_id limit $8;
+
+-- name: cities
+-- Where something is to come after $1. One look into an index for each venue.
+select min(v.city) as city from venues v
+ where v.city <> '' and exists (
+   select from shows s where s.venue_id = v.venue_id and s.start_time > $1 and s.status not in ('draft', 'cancelled'))
+ group by lower(v.city) order by lower(min(v.city)) limit $2;
+
+-- name: surroundings
+-- Of each show: its picture, its venue, and whose it is with colour and logo.
+select s.show_id, p.picture_id, v.venue_id, v.name as venue, v.address, v.city, o.organizer_id, o.name as organizer, o.colour,
+       l.picture_id as logo_id
+  from shows s join organizers o on o.organizer_id = s.organizer_id
+  left join venues v on v.venue_id = s.venue_id
+  left join pictures p on p.organizer_id = s.organizer_id and p.subject_id = s.show_id
+  left join pictures l on l.organizer_id = s.organizer_id and l.subject_id = s.organizer_id
+ where s.show_id = any ($1::uuid[]);
 
 -- name: last_to_start
 -- The shows with the latest start, those apart that are not public yet or not sold any more.
@@ -74,13 +109,14 @@ select area, name, kind, capacity from areas where show_id = $1;
 select show_id, area, name, kind, capacity from areas where show_id = any ($1::uuid[]) order by show_id, area;
 
 -- name: seat_rows_of
-select area, row_number, label, first_seat, numbers, xs, ys from seat_rows where show_id = $1;
+select area, row_number, label, first_seat, numbers, xs, ys, access from seat_rows where show_id = $1;
 
 -- name: update_show
 -- Every edit counts the version up, which is also the version of the terms that claims are made under.
 update shows set name = $2, start_time = $3, timezone = $4, status = $5, hold_seconds = $6, hold_seconds_max = $7,
        max_places_per_booking = $8, max_places_per_buyer = $9, sale_opens_at = $10, sale_closes_at = $11, orphans = $12,
-       transfers = $13, version = version + 1, updated_at = clock_timestamp()
+       transfers = $13, description = $14, doors_at = $15, age_note = $16, access_note = $17, previous_start_time = $18,
+       version = version + 1, updated_at = clock_timestamp()
  where show_id = $1
 returning version, updated_at;
 
@@ -105,14 +141,14 @@ update tiers t set name = n.name, amount = n.amount, fee = n.fee, fee_basis_poin
  where t.show_id = $1 and t.tier = n.tier;
 
 -- name: insert_venue
-insert into venues (venue_id, organizer_id, name, address, timezone) values ($1, $2, $3, $4, $5) returning *;
+insert into venues (venue_id, organizer_id, name, address, timezone, city) values ($1, $2, $3, $4, $5, $6) returning *;
 
 -- name: venue_by_id
 select * from venues where venue_id = $1 and organizer_id = $2;
 
 -- name: update_venue
 -- Nothing when $6 is given and is not the version any more.
-update venues set name = $3, address = $4, timezone = $5, version = version + 1, updated_at = clock_timestamp()
+update venues set name = $3, address = $4, timezone = $5, city = $7, version = version + 1, updated_at = clock_timestamp()
  where venue_id = $1 and organizer_id = $2 and ($6::int is null or version = $6) returning *;
 
 -- name: list_venues

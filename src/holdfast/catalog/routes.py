@@ -38,7 +38,12 @@ from holdfast.platform.pages import PageQuery, id_in, page_of
 # As for the show that is described seat by seat: 100,000 seats with a position each are some 3 MB.
 LAYOUT_BYTES_MAX = 32 * 1_048_576
 
-VENUE_EXAMPLE = {"name": "Globe", "timezone": "Europe/London", "address": "21 New Globe Walk, London"}
+VENUE_EXAMPLE = {
+    "name": "Globe",
+    "timezone": "Europe/London",
+    "address": "21 New Globe Walk, London SE1 9DT",
+    "city": "London",
+}
 LAYOUT_EXAMPLE = {
     "name": "Thrust stage",
     "areas": [
@@ -57,6 +62,7 @@ class VenueJson(msgspec.Struct):
     name: str
     timezone: str
     address: str
+    city: str
     version: int
     created_at: Timestamp
     updated_at: Timestamp
@@ -143,6 +149,7 @@ async def edit_venue(call: Call[VenueSpec]) -> Answer:
     venue_id, version = VenueId(call.path["venue_id"]), if_match(call)
     async with call.db.transaction() as tx:
         venue = await catalog.edit_venue(tx, _organizer(call), venue_id, call.body, version)
+        catalog.surroundings_changed(tx, call.state.cache)
         await accounts.audit(
             tx, call, "venue.edited", organizer_id=venue.organizer_id, subject=venue_id,
             before={"version": venue.version - 1}, after={"version": venue.version},
@@ -218,6 +225,7 @@ def _venue_json(venue: Venue) -> VenueJson:
         name=venue.name,
         timezone=venue.timezone,
         address=venue.address,
+        city=venue.city,
         version=venue.version,
         created_at=clock.rfc3339(venue.created_at),
         updated_at=clock.rfc3339(venue.updated_at),

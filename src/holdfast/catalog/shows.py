@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from holdfast.catalog.names import printable
+from holdfast.catalog.names import printable, prose
 from holdfast.catalog.plan import AreaName, AreaRecord, AreaSpecs, Plan, TotalSeats, build, simple
 from holdfast.catalog.tiers import (
     TIERS_MAX,
@@ -37,6 +37,7 @@ from holdfast.platform.settings import Settings
 sql = load_queries(__file__)
 
 YEARS = (1970, 2999)
+CITIES_MAX = 200
 _NOT_YET = datetime.min.replace(tzinfo=UTC)
 
 
@@ -61,6 +62,9 @@ Status = Literal["draft", "scheduled", "on_sale", "paused", "closed", "cancelled
 Orphans = Literal["allow", "refuse"]
 Transfers = Literal["allow", "refuse"]
 
+# What people read of a show, as the organizer wrote it.
+TEXTS = ("description", "age_note", "access_note")
+
 # From each status to those that an edit may set. A scheduled show sells by itself from `sale_opens_at` on.
 STEPS: dict[str, frozenset[str]] = {
     "draft": frozenset({"scheduled", "on_sale", "cancelled"}),
@@ -76,6 +80,10 @@ Moment = Annotated[datetime, Meta(tz=True)]
 HoldSeconds = Annotated[int, Meta(ge=10, le=3600)]
 HoldSecondsMax = Annotated[int, Meta(ge=10, le=86_400)]
 PlacesPerBooking = Annotated[int, Meta(ge=1, le=10_000)]
+Description = Annotated[
+    str, Meta(max_length=10_000, description="Plain text; an empty line begins a paragraph.")
+]
+Notice = Annotated[str, Meta(max_length=500, description="Plain text.")]
 PlacesPerBuyer = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -104,6 +112,10 @@ class ShowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     status: Literal["draft", "scheduled", "on_sale"] = "on_sale"
     orphans: Orphans = "allow"
     transfers: Transfers = "allow"
+    description: Description = ""
+    doors_at: Moment | None = None
+    age_note: Notice = ""
+    access_note: Notice = ""
 
 
 class AreaEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -115,7 +127,10 @@ class AreaEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ShowEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What an edit changes; a field that is not sent stays as it is. Areas and tiers that are not named stay, too."""
+    """What an edit changes; a field that is not sent stays as it is. Areas and tiers that are not named stay, too.
+
+    When the start moves and nothing is said of the doors, they move along.
+    """
 
     name: Name | UnsetType = UNSET
     start_time: Moment | UnsetType = UNSET
@@ -129,6 +144,10 @@ class ShowEdit(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     sale_closes_at: Moment | None | UnsetType = UNSET
     orphans: Orphans | UnsetType = UNSET
     transfers: Transfers | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    doors_at: Moment | None | UnsetType = UNSET
+    age_note: Notice | UnsetType = UNSET
+    access_note: Notice | UnsetType = UNSET
     areas: Annotated[list[AreaEdit], Meta(max_length=200)] = []
     tiers: Annotated[list[TierEdit], Meta(max_length=TIERS_MAX)] = []
 
@@ -155,6 +174,11 @@ class Show:
     sale_closes_at: datetime | None
     orphans: str
     transfers: str
+    description: str
+    doors_at: datetime | None
+    age_note: str
+    access_note: str
+    previous_start_time: datetime | None
     focus_x: float
     focus_y: float
     version: int
@@ -187,6 +211,7 @@ class ShowFilter:
     search: str | None = None
     drafts: bool = False
     status: str | None = None
+    city: str | None = None
 
 
 async def create_show(
@@ -216,6 +241,11 @@ async def create_show(
         sale_closes_at=_moment(spec.sale_closes_at, "/sale_closes_at"),
         orphans=spec.orphans,
         transfers=spec.transfers,
+        description=prose(spec.description, "/description"),
+        doors_at=_moment(spec.doors_at, "/doors_at"),
+        age_note=prose(spec.age_note, "/age_note"),
+        access_note=prose(spec.access_note, "/access_note"),
+        previous_start_time=None,
         focus_x=plan.focal[0],
         focus_y=plan.focal[1],
         version=1,
@@ -228,7 +258,7 @@ async def create_show(
         sql.insert_show, show.show_id, organizer_id, show.venue_id, show.layout_id, show.layout_version, show.name,
         show.start_time, show.timezone, show.status, show.currency, show.hold_seconds, show.hold_seconds_max,
         show.max_places_per_booking, show.max_places_per_buyer, show.sale_opens_at, show.sale_closes_at, show.orphans,
-        show.transfers, show.focus_x, show.focus_y,
+        show.transfers, show.focus_x, show.focus_y, show.description, show.doors_at, show.age_note, show.access_note,
     )  # fmt: skip
     assert written is not None
     areas = plan.to_areas()
@@ -260,11 +290,19 @@ async def list_shows(db: Database, wanted: ShowFilter, limit: int) -> list[Show]
     if wanted.search:
         escaped = wanted.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         search = f"%{escaped}%"
-    rows = await db.rows(
-        sql.list_shows, *wanted.after, wanted.starts_before, wanted.organizer_id, search, wanted.drafts, wanted.status,
-        limit,
+    narrowed = (
+        *wanted.after, wanted.starts_before, wanted.organizer_id, search, wanted.drafts, wanted.status, limit
     )  # fmt: skip
+    if wanted.city is not None:
+        rows = await db.rows(sql.list_shows_in_city, *narrowed, wanted.city)
+    else:
+        rows = await db.rows(sql.list_shows, *narrowed)
     return [_show(row) for row in rows]
+
+
+async def cities(db: Database, after: datetime) -> list[str]:
+    """Where shows begin after this, up to CITIES_MAX of them by name."""
+    return [row["city"] for row in await db.rows(sql.cities, after, CITIES_MAX)]
 
 
 async def last_to_start(db: Database, organizer_id: OrganizerId | None, limit: int) -> list[Show]:
@@ -311,7 +349,8 @@ async def edit_show(
     row = await tx.row(
         sql.update_show, show.show_id, changed.name, changed.start_time, changed.timezone, changed.status,
         changed.hold_seconds, changed.hold_seconds_max, changed.max_places_per_booking, changed.max_places_per_buyer,
-        changed.sale_opens_at, changed.sale_closes_at, changed.orphans, changed.transfers,
+        changed.sale_opens_at, changed.sale_closes_at, changed.orphans, changed.transfers, changed.description,
+        changed.doors_at, changed.age_note, changed.access_note, changed.previous_start_time,
     )  # fmt: skip
     assert row is not None
     resized = [area for number, area in areas.items() if area[3] != before[number][3]]
@@ -356,7 +395,14 @@ def _edited(show: Show, edit: ShowEdit) -> Show:
             continue
         if isinstance(value, datetime):
             value = _moment(value, f"/{name}")
-        values[name] = value
+        values[name] = prose(value, f"/{name}") if name in TEXTS else value
+    moved = values.get("start_time", show.start_time) - show.start_time
+    if moved:
+        if "doors_at" not in values and show.doors_at is not None:
+            values["doors_at"] = _moment(show.doors_at + moved, "/start_time")
+        # Nobody was ever told of a draft's.
+        if show.status != "draft":
+            values["previous_start_time"] = show.start_time
     changed = replace(show, **values)
     printable(changed.name, "/name")
     zone(changed.timezone)
@@ -405,6 +451,9 @@ def _check_terms(show: Show, said: ShowSpec | ShowEdit) -> None:
     if show.sale_opens_at and show.sale_closes_at and show.sale_opens_at >= show.sale_closes_at:
         at = "/sale_closes_at" if isinstance(said.sale_closes_at, datetime) else "/sale_opens_at"
         raise Invalid("The sale closes before it opens.", pointer=at)
+    if show.doors_at is not None and show.doors_at > show.start_time:
+        at = "/doors_at" if isinstance(said.doors_at, datetime) else "/start_time"
+        raise Invalid("Doors open after the start.", pointer=at)
 
 
 def _currency(code: str) -> str:

@@ -30,6 +30,7 @@ class LayoutNotFound(NotFound):
 
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
+City = Annotated[str, Meta(max_length=100, description="As people look for it: Berlin.")]
 Zone = Annotated[str, Meta(min_length=1, max_length=64, description="IANA name, such as Europe/Berlin.")]
 
 
@@ -39,6 +40,7 @@ class VenueSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     name: Name
     timezone: Zone
     address: Annotated[str, Meta(max_length=1000)] = ""
+    city: City = ""
 
 
 class LayoutSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -57,6 +59,7 @@ class Venue:
     organizer_id: OrganizerId
     name: str
     address: str
+    city: str
     timezone: str
     version: int
     created_at: datetime
@@ -90,7 +93,13 @@ class Layout(LayoutHead):
 async def create_venue(tx: Transaction, organizer_id: OrganizerId, spec: VenueSpec) -> Venue:
     """Writes a new venue. Raises Invalid."""
     row = await tx.row(
-        sql.insert_venue, new_id(), organizer_id, printable(spec.name), spec.address, zone(spec.timezone)
+        sql.insert_venue,
+        new_id(),
+        organizer_id,
+        printable(spec.name),
+        spec.address,
+        zone(spec.timezone),
+        _city(spec),
     )
     assert row is not None
     return Venue(**dict(row))
@@ -116,6 +125,7 @@ async def edit_venue(
         spec.address,
         zone(spec.timezone),
         version,
+        _city(spec),
     )
     if row is None:
         present = await venue_by_id(tx, organizer_id, venue_id)
@@ -178,6 +188,10 @@ def zone(name: str, pointer: str = "/timezone") -> str:
     if name not in _zones():
         raise Invalid("This is not the name of an IANA time zone.", pointer=pointer)
     return name
+
+
+def _city(spec: VenueSpec) -> str:
+    return printable(spec.city, "/city") if spec.city else ""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Live availability over HTTP, as Server-Sent Events. `call.state` is the Engine."""
+"""Live availability over HTTP, as Server-Sent Events and as a WebSocket. `call.state` is the Engine."""
 
 from typing import Annotated, Any
 
@@ -30,21 +30,27 @@ class LiveQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 @routes.get(
     "/v1/shows/{show_id}/live", who=VISITOR, query=LiveQuery, headers=(LAST_EVENT_ID,),
-    answers={200: "text/event-stream"}, refusals=(ShowNotFound,),
+    answers={200: "text/event-stream"}, refusals=(ShowNotFound,), upgrades=True,
 )  # fmt: skip
 async def watch_availability(call: Call[None]) -> Answer:
-    """Follow the availability of a show as Server-Sent Events.
+    """Follow the availability of a show as Server-Sent Events, or upgraded to a WebSocket.
 
     `event: availability` carries `{"revision", "taken": [ordinals], "freed": [ordinals], "areas": [{"id",
-    "available"}]}`: what changed since the event before; the first comes at once. Apply what is newer than the
-    revision that you have. `event: reset` carries `{"revision"}`: changes were lost, read the availability again until
-    it is at least that new. The `id` of an event is its revision.
+    "available"}]}`: what changed since the event before; the first comes at once. `blocked`, where it is there, has those
+    of the taken that the house keeps. Apply what is newer than the revision that you have. `event: reset` carries
+    `{"revision"}`: changes were lost, read the availability again until it is at least that new. `event: alive` carries
+    `{"revision"}`: nothing happened in the last 15 seconds. The `id` of an event is its revision.
+
+    A request with `Upgrade: websocket` is told the same as JSON text messages, `{"event", "id", "data"}`. Refusals are
+    answered before the upgrade. It is closed with 1001 when the process stops, 4404 when the show is public no more, and
+    1008 when the client says anything.
     """
     view = await _visible(call)
     hub: Hub = call.state.hub
     query: LiveQuery = call.query
     last = call.header("last-event-id")
-    return event_stream(hub.join(view, int(last) if last is not None else query.since))
+    since = int(last) if last is not None else query.since
+    return event_stream(hub.join(view, since, "message" if call.is_socket else "sse"))
 
 
 async def _visible(call: Call[Any]) -> View:
