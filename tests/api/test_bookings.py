@@ -62,6 +62,70 @@ async def test_a_taken_seat_is_refused_by_name(client: httpx.AsyncClient, a_show
     assert (await _claim(client, show, seats=["5"])).status_code == 201
 
 
+HOUSE: dict[str, Any] = {
+    "areas": [
+        {"name": name, "kind": "seated", "rows": [{"label": "A", "seats": 6}, {"label": "B", "seats": 6}]}
+        for name in ("Left", "Right", "Box")
+    ],
+    "tiers": [
+        {"name": "Adult", "area": area, "amount": amount}
+        for area, amount in (("Left", 4500), ("Right", 4500), ("Box", 9000))
+    ],
+}
+
+
+async def test_seats_that_are_gone_are_made_up_for(client: httpx.AsyncClient, a_show: Any) -> None:
+    show = await a_show(**HOUSE)
+
+    async def refused(*seats: str) -> list[str]:
+        answer = await _claim(client, show, seats=list(seats))
+        assert (answer.status_code, answer.json()["code"]) == (409, "seats_taken"), answer.text
+        offered: list[str] = answer.json()["offered"]
+        return offered
+
+    assert (await _claim(client, show, seats=["Left:A-3", "Left:A-4"])).status_code == 201
+    # Beside each other, in the next row: would do as well, but are farther from.
+    assert await refused("Left:A-3", "Left:A-4") == ["Left:B-3", "Left:B-4"]
+    # Whoever loses at the same moment is offered others, until there are none, and then the first again.
+    offers = [await refused("Left:A-3", "Left:A-4") for _ in range(3)]
+    assert len({*map(tuple, offers), ("Left:B-3", "Left:B-4")}) == 4
+    # Each area for itself: what is free there is kept.
+    kept, other = await refused("Left:A-4", "Box:B-1")
+    assert (kept, other[:5]) == ("Box:B-1", "Left:")
+    # The same price in another area, and never another price.
+    rest = ["Left:A-1", "Left:A-2", "Left:A-5", "Left:A-6", *(f"Left:B-{i}" for i in range(1, 7))]
+    assert (await _claim(client, show, seats=rest)).status_code == 201
+    assert all(seat.startswith("Right:") for seat in await refused("Left:A-3", "Left:A-4"))
+    assert (await _claim(client, show, quantity=10, area="Right", split=True)).status_code == 201
+    assert len(await refused("Left:A-3", "Left:A-4")) == 2
+    assert await refused("Left:A-3", "Left:A-4", "Left:A-5") == []
+
+
+async def test_who_would_leave_somebody_alone_is_offered_other_seats(
+    client: httpx.AsyncClient, a_show: Any
+) -> None:
+    show = await a_show(**HOUSE, orphans="refuse")
+    refused = await _claim(client, show, seats=["Left:A-2", "Left:A-3"])
+    assert refused.status_code == 409
+    problem = refused.json()
+    assert (problem["code"], problem["seats"]) == ("orphan_seat", ["Left:A-1"])
+    assert (await _claim(client, show, seats=problem["offered"])).status_code == 201
+
+
+async def test_places_for_wheelchairs_are_offered_to_those_alone_who_wanted_such(
+    client: httpx.AsyncClient, a_show: Any
+) -> None:
+    kept = ["wheelchair", "companion", None, None, "wheelchair", "companion"]
+    rows = [{"label": "A", "seats": 6, "access": kept}, {"label": "B", "seats": 6}]
+    show = await a_show(areas=[{"name": "Stalls", "kind": "seated", "rows": rows}])
+    for taken in (["A-1", "A-2"], ["A-3", "A-4"]):
+        assert (await _claim(client, show, seats=taken)).status_code == 201
+    wheels = await _claim(client, show, seats=["A-1", "A-2"])
+    assert wheels.json()["offered"] == ["A-5", "A-6"]
+    others = await _claim(client, show, seats=["A-3", "A-4"])
+    assert others.json()["offered"] == ["B-3", "B-4"]
+
+
 async def test_a_standing_area_sells_to_the_last_place_and_no_further(
     client: httpx.AsyncClient, a_show: Any
 ) -> None:
@@ -235,3 +299,41 @@ async def test_a_search_finds_bookings_as_they_are_shown(
     assert await found(status="CONFIRMED") == []
     assert await found(reference=overdue["reference"].lower()) == [overdue["id"]]
     assert await found(email="ann@example.ORG") == [overdue["id"]]
+
+
+async def _attempted(client: httpx.AsyncClient, show: dict[str, Any], key: str, **headers: str) -> Any:
+    return await client.get(f"/v1/shows/{show['id']}/attempt", headers={"Idempotency-Key": key, **headers})
+
+
+async def test_what_became_of_an_attempt(
+    client: httpx.AsyncClient, owner: httpx.AsyncClient, a_show: Any, engine: Engine
+) -> None:
+    show, key = await a_show(), str(uuid4())
+    nothing = await _attempted(client, show, key)
+    assert (nothing.status_code, nothing.json()["code"]) == (404, "unknown_attempt")
+    made = (await _claim(client, show, key, seats=["3"])).json()
+    found = await _attempted(client, show, key)
+    assert found.status_code == 200
+    assert found.headers["cache-control"] == "no-store"
+    left = found.json()["expires_in_seconds"]
+    assert found.json() | {"expires_in_seconds": 0} == made | {"expires_in_seconds": 0}
+    assert 0 < left <= made["expires_in_seconds"]
+    # A quoted key is the same key; any other, another show's, and that of somebody with a name are not.
+    assert (await _attempted(client, show, f'"{key}"')).status_code == 200
+    assert (await _attempted(client, await a_show(), key)).status_code == 404
+    assert (await _attempted(owner, show, key)).status_code == 404
+    # What was refused can be asked for again, so nothing is remembered of it.
+    late = str(uuid4())
+    assert (await _claim(client, show, late, seats=["3"])).status_code == 409
+    assert (await _attempted(client, show, late)).status_code == 404
+    # It is told as it stands now.
+    await engine.db.execute("update bookings set expires_at = now()")
+    over = (await _attempted(client, show, key)).json()
+    assert (over["status"], over["reason"], over["secret"]) == ("FAILED", "expired", made["secret"])
+
+
+async def test_an_attempt_is_asked_for_by_its_key_alone(client: httpx.AsyncClient, a_show: Any) -> None:
+    show = await a_show()
+    for headers in ({}, {"Idempotency-Key": "short"}, {"Idempotency-Key": " " * 30}):
+        answer = await client.get(f"/v1/shows/{show['id']}/attempt", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid"), headers

@@ -184,7 +184,12 @@ async def test_the_same_key_is_the_same_booking_throughout(
     impossible = await _ask(client, show, key, seats=["99"])
     assert (impossible.status_code, impossible.json()["code"]) == (422, "idempotency_mismatch")
 
+    attempt = f"/v1/shows/{show['id']}/attempt"
+    asked = (await client.get(attempt, headers={"Idempotency-Key": key})).json()
+    assert (asked["id"], asked["secret"], asked["status"]) == (told["id"], told["secret"], "QUEUED")
     assert await booking.decide_queued(engine.office) == 1
+    asked = (await client.get(attempt, headers={"Idempotency-Key": key})).json()
+    assert (asked["id"], asked["status"]) == (told["id"], "PENDING")
     again = await _ask(client, show, key, seats=["1"])
     assert again.status_code == 201
     assert (again.json()["id"], again.json()["secret"], again.json()["status"]) == (told["id"], told["secret"], "PENDING")  # fmt: skip

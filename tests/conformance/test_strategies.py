@@ -132,6 +132,10 @@ async def test_a_retry_of_a_success_hears_that_success(engine: Engine, database_
         await booking.claim(engine.office, show, ClaimRequest(quantity=1), Asker(b"k" * 16, b"two"))
     with pytest.raises(SoldOut):
         await booking.claim(engine.office, show, ClaimRequest(quantity=1), Asker(b"l" * 16, b"one"))
+    attempted = await booking.booking_attempted(engine.office, show, b"k" * 16)
+    assert attempted.booking_id == first.booking.booking_id
+    with pytest.raises(booking.UnknownAttempt):
+        await booking.booking_attempted(engine.office, show, b"l" * 16)
     async with engine.db.transaction() as tx:
         paused = catalog.ShowEdit(status="paused")
         await booking.edit_show(tx, engine.office, ORGANIZER, show, paused, None)

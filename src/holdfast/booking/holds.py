@@ -11,13 +11,14 @@ from functools import cache, partial
 from hashlib import blake2b
 from itertools import islice
 from math import ceil
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from holdfast import catalog
 from holdfast.booking.claiming import Decision, Wish
+from holdfast.booking.instead import instead, moved
 from holdfast.booking.lifecycle import Booking, HoldLimit, booking_by_id
 from holdfast.booking.mailbox import buyer_digest
 from holdfast.booking.office import Office
@@ -52,10 +53,15 @@ class NotTogether(Conflict):
 
 
 class SeatsTaken(Conflict):
-    """Somebody else has them. `seats` names them."""
+    """Somebody else has them. `seats` names them; `offered`, on a claim, the nearest free ones that make up for them.
+
+    Those are as many seats as were asked for, at the same prices, in one row if there is one that leaves nobody alone;
+    none if there are too few, or if more than ten were asked for. They are held for nobody: the next claim decides.
+    """
 
     code = "seats_taken"
     title = "Some of these seats are taken."
+    example: ClassVar[Mapping[str, Any]] = {"seats": ["A-2"], "offered": ["A-3", "A-4"]}
 
 
 class NotOnSale(Conflict):
@@ -64,10 +70,13 @@ class NotOnSale(Conflict):
 
 
 class OrphanSeat(Conflict):
-    """The choice would leave single seats alone, and this show forbids it. `seats` names those left alone."""
+    """The choice would leave single seats alone, and this show forbids it. `seats` names those left alone; `offered` as
+    many seats as were asked for, near by, that leave nobody alone.
+    """
 
     code = "orphan_seat"
     title = "This choice would leave a single seat alone."
+    example: ClassVar[Mapping[str, Any]] = {"seats": ["A-1"], "offered": ["A-1", "A-2"]}
 
 
 class LimitReached(Conflict):
@@ -217,6 +226,10 @@ async def _claim(office: Office, show_id: ShowId, request: ClaimRequest, asker: 
                 and (decision.outcome == "sold_out" or view.revision > revision)
             ):
                 view = await office.views.renewed(view)
+            case "seats_taken":
+                show = view.show if code is None else code.applied(view.show)
+                offered = instead(view, show, places.seats, decision.seats)
+                raise SeatsTaken(seats=_names(view, decision.seats), offered=_names(view, offered))
             case _:
                 raise refusal_of(view, decision, refusal)
     raise Busy("The show is changing too fast to offer seats.")
@@ -329,9 +342,15 @@ def _named_seats(view: View, show: "catalog.Show", request: ClaimRequest) -> _Pl
 
 def _refuse_orphans(view: View, seats: Sequence[int], areas: Sequence[int]) -> None:
     """The rule is this process's to apply, on a view that may be a moment behind; it never costs the last sale."""
-    alone = view.seating.orphans(seats, view.taken)
-    if alone and all(view.seating.orphan_avoidable(areas.count(a), view.taken, a) for a in set(areas)):
-        raise OrphanSeat(seats=[view.plan.name(seat) for seat in alone])
+    # Whoever sits beside a place for a wheelchair sits beside nobody whom they could ask to move up.
+    taken = _with_taken(view.taken, view.plan.access_bits)
+    alone = view.seating.orphans(seats, taken)
+    if alone and all(view.seating.orphan_avoidable(areas.count(a), taken, a) for a in set(areas)):
+        raise OrphanSeat(seats=_names(view, alone), offered=_names(view, moved(view, seats)))
+
+
+def _names(view: View, seats: Sequence[int]) -> list[str]:
+    return [view.plan.name(seat) for seat in seats]
 
 
 def _best_available(
@@ -357,7 +376,10 @@ def _best_available(
     )
     selling = [area] if area else _selling(view, show, request)
     shut = [] if area else [each for each in _seated(view) if each not in selling]
-    offers = best(_with_taken(view.taken_or_offered(), shut)) or best(_with_taken(view.taken, shut))
+    kept = view.plan.access_bits
+    for each in shut:
+        kept |= ((1 << each.seats) - 1) << each.first
+    offers = best(_with_taken(view.taken_or_offered(), kept)) or best(_with_taken(view.taken, kept))
     if offers and area is None:
         # One area, because prices differ between areas: that of the best offer.
         area = view.plan.area_of(offers[0].seats[0])
@@ -392,18 +414,15 @@ def _sells(show: "catalog.Show", area: int, names: set[str]) -> bool:
     return names <= open_to_all and (bool(open_to_all) or not tiers)
 
 
-def _with_taken(taken: bytes | bytearray, areas: Sequence["catalog.Area"]) -> bytes | bytearray:
-    """The bitmap as if these areas were sold out."""
-    if not areas:
+def _with_taken(taken: bytes | bytearray, kept: int) -> bytes | bytearray:
+    """The bitmap as if the seats of `kept`, bit i for seat i, were taken as well."""
+    if not kept:
         return taken
-    bits = int.from_bytes(taken, "little")
-    for area in areas:
-        bits |= ((1 << area.seats) - 1) << area.first
-    return bits.to_bytes(len(taken), "little")
+    return (int.from_bytes(taken, "little") | kept).to_bytes(len(taken), "little")
 
 
 def _first_free(view: View, area: "catalog.Area", count: int) -> list[Offer]:
-    taken = view.taken_or_offered()
+    taken = _with_taken(view.taken_or_offered(), view.plan.access_bits)
     free = (
         seat
         for seat in range(area.first, area.first + area.capacity)
@@ -524,7 +543,7 @@ def refusal_of(view: View, decision: Decision, alone: Refusal | None) -> Refusal
         case "not_together":
             return NotTogether()
         case "seats_taken":
-            return SeatsTaken(seats=[view.plan.name(seat) for seat in decision.seats])
+            return SeatsTaken(seats=_names(view, decision.seats))
         case "not_on_sale":
             return NotOnSale(**_sale_window(view.show, decision.decided_at))
         case "limit_reached":
@@ -553,7 +572,7 @@ def could_be_elsewhere(view: View, wish: Wish) -> bool:
     if not wish.anywhere:
         return False
     others = [
-        left for area, left in zip(view.plan.areas, view.left, strict=True)
+        left - view.kept_free(area) for area, left in zip(view.plan.areas, view.left, strict=True)
         if area.kind == "seated" and area.number != wish.area
     ]  # fmt: skip
     return max(others, default=0) >= wish.places

@@ -37,7 +37,7 @@ from holdfast.booking.promotions import Code, code_key, code_named, codes_named
 from holdfast.booking.view import Change, View
 from holdfast.platform import broadcast, outbox, telemetry
 from holdfast.platform.db import Contention, Database, DataError, Record, Transaction, load_queries
-from holdfast.platform.errors import Busy, Conflict, IdempotencyMismatch, Refusal
+from holdfast.platform.errors import Busy, Conflict, IdempotencyMismatch, NotFound, Refusal
 from holdfast.platform.ids import BookingId, ShowId, new_id, new_reference
 from holdfast.platform.secret import Secrets
 
@@ -58,6 +58,15 @@ class StillQueued(Conflict):
 
     code = "still_queued"
     title = "This booking still waits for its turn."
+
+
+class UnknownAttempt(NotFound):
+    """Nothing has been booked or queued under this key, as yet: it was refused, or has not come, or is being decided just
+    now. The same claim with the same key is always safe, and says which.
+    """
+
+    code = "unknown_attempt"
+    title = "No booking has been made under this Idempotency-Key."
 
 
 async def enqueue(office: Office, show_id: ShowId, request: ClaimRequest, asker: Asker) -> Claimed:
@@ -105,6 +114,17 @@ async def booking_or_queued(db: Database | Transaction, show_id: ShowId, booking
     row = await db.row(sql.queued_claim, show_id, booking_id)
     # Between the two looks it may have left the queue.
     return await _found(db, row) if row is not None else await booking_by_id(db, show_id, booking_id)
+
+
+async def booking_attempted(office: Office, show_id: ShowId, key: bytes) -> Booking:
+    """What a claim under this key (see `key_digest`) has become, be it decided or queued, as it stands now.
+
+    Raises UnknownAttempt, which is no promise that nothing will come of the claim, and Busy.
+    """
+    known = await _known(office.db, show_id, Asker(key))
+    if known is None:
+        raise UnknownAttempt
+    return await booking_or_queued(office.db, show_id, known["booking_id"])
 
 
 async def find_anyhow(db: Database | Transaction, booking_id: BookingId) -> tuple[Booking, Sequence[str]]:

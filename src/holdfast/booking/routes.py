@@ -33,6 +33,7 @@ from holdfast.booking import (
     SoldOut,
     StillQueued,
     TooManyPlaces,
+    UnknownAttempt,
     UnknownSeat,
 )
 from holdfast.booking.challenge_routes import CHALLENGE_ANSWER, CHALLENGE_REFUSALS, prove
@@ -61,6 +62,10 @@ ANONYMOUS_KEY_LENGTH_MIN = 22
 PREFER = HeaderParameter(
     "Prefer",
     "RFC 7240: with `respond-async` the claim is queued and answered 202; the booking then tells what became of it.",
+)
+
+ATTEMPT_KEY = HeaderParameter(
+    "Idempotency-Key", "The key that the claim was sent with.", IDEMPOTENCY_KEY.pattern, required=True
 )
 
 routes = Routes(
@@ -181,6 +186,33 @@ async def _claimed(call: Call[ClaimRequest], show_id: ShowId) -> Answer:
     if call.body.seats is None and not claimed.replayed:
         answer.relaxed = claimed.relaxed
     return created(answer, f"/v1/shows/{show_id}/bookings/{claimed.booking.booking_id}")
+
+
+@routes.get(
+    "/v1/shows/{show_id}/attempt",
+    who=accounts.CLAIMANT,
+    headers=(ATTEMPT_KEY,),
+    limit="reads",
+    answers={200: BookingJson},
+    refusals=(UnknownAttempt,),
+)
+async def read_attempt(call: Call[None]) -> BookingJson:
+    """Ask what became of a claim whose answer was lost.
+
+    Send the `Idempotency-Key` that the claim was sent with; it stands in a header, because it is a right to the booking.
+    The answer is the booking as it stands now, with its secret, or the claim that is still queued. It claims nothing and
+    needs no challenge.
+
+    404 `unknown_attempt` means that nothing has been made under the key so far. That is no promise: the claim may still be
+    on its way, and be decided a moment later. So never claim the same again under a new key because of it. To end the
+    doubt, send the same claim with the same key: it gives the booking, if there is one, or makes it, or is refused.
+    """
+    engine, show_id = call.state, ShowId(call.path["show_id"])
+    key = _asker(call).key
+    assert key is not None
+    found = await booking.booking_attempted(engine.office, show_id, key)
+    secret = engine.booking_secret(show_id, found.booking_id)
+    return booking_json(found, await engine.office.views.get(show_id), secret=secret)
 
 
 @routes.get(
