@@ -14,6 +14,7 @@ from holdfast import __version__, accounts, job_routes, web
 from holdfast.accounts import (
     Principal,
     audit_routes,
+    embedding_routes,
     key_routes,
     organizer_routes,
     people_routes,
@@ -29,6 +30,7 @@ from holdfast.booking import (
     door_list_routes,
     door_package_routes,
     door_routes,
+    embed_routes,
     export_routes,
     letter_routes,
     payment_routes,
@@ -63,6 +65,7 @@ from holdfast.webhooks import routes as webhook_routes
 operator_routes = Routes("operators")
 ROUTES = [
     show_routes.routes,
+    embed_routes.routes,
     series_routes.routes,
     catalog_routes.routes,
     picture_routes.routes,
@@ -91,6 +94,7 @@ ROUTES = [
     people_routes.routes,
     key_routes.routes,
     organizer_routes.routes,
+    embedding_routes.routes,
     analytics_routes.routes,
     invoice_routes.routes,
     webhook_routes.routes,
@@ -172,7 +176,12 @@ def make_app(engine: Engine) -> App:
 
     asked = web.Api()
     address = engine.settings.address
-    pages = web.shop_routes(asked, address=address, secure=address.startswith("https:"))
+    pages = web.shop_routes(
+        asked,
+        address=address,
+        secure=address.startswith("https:"),
+        offline=engine.settings.offline_tickets == "on",
+    )
     app = build_app(
         [*served, *_caught(engine.settings), document, page, *pages],
         state=engine,

@@ -204,6 +204,8 @@ async def _people(walk: Walk) -> None:
     await ask("POST /v1/keys/{key_id}/rotate", "key.rotated", {"overlap_seconds": 60}, key_id=key)
     await ask("DELETE /v1/keys/{key_id}", "key.revoked", key_id=key)
     await ask("PATCH /v1/organizer", "organizer.edited", {"second_factor_required": False})
+    framed = {"origins": ["https://www.example.org"]}
+    await ask("PUT /v1/organizer/embed-origins", "organizer.framed", framed)
     await ask("PUT /v1/organizer/letters", "letters.edited", {"language": "de"})
     invoicing = {"legal_name": "Opera GmbH"}
     await ask("PUT /v1/organizer/invoicing", "organizer.invoicing", invoicing)

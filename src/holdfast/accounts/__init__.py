@@ -35,6 +35,7 @@ from holdfast.accounts.customers import (
     retention,
     set_retention,
 )
+from holdfast.accounts.embedding import embed_origins
 from holdfast.accounts.keys import KEYS_KNOWN_MAX, Keys, prune_keys
 from holdfast.accounts.oidc import Oidc, opened_oidc
 from holdfast.accounts.organizers import (
@@ -96,6 +97,7 @@ __all__ = [
     "audit",
     "bearer",
     "create_owner",
+    "embed_origins",
     "erase_account",
     "first_owner",
     "is_of_installation",

@@ -23,8 +23,10 @@ from holdfast.platform.http import Answer, Call, Routes
 from holdfast.platform.ids import BookingId, ShowId
 from holdfast.platform.limits import RateLimited, by_address
 from holdfast.platform.pages import Limit
-from holdfast.tickets import Codes, NotTransferable, Sale, Ticket, TicketNotFound, TicketVoid
+from holdfast.tickets import Admits, Codes, NotTransferable, Sale, Ticket, TicketNotFound, TicketVoid
 
+# How old it may be which gates admit a ticket.
+GATES_SECONDS = 5.0
 # Codes of an hour ago are as good as new ones, but a shared computer should not keep them.
 PRIVATE = ((b"cache-control", b"private, no-store"),)
 PDF, PNG, SVG, ICS = "application/pdf", "image/png", "image/svg+xml", "text/calendar"
@@ -38,7 +40,8 @@ routes = Routes(
 class TicketJson(msgspec.Struct):
     """What admits one person. `code` is what the square says, while it admits; `label` is what people call it.
 
-    Whoever gave the ticket away sees it as `transferred`, without code and holder.
+    Whoever gave the ticket away sees it as `transferred`, without code and holder. `gates` are the names of those that the
+    ticket is admitted at, in the order in which they were made; none where the show has no gates.
     """
 
     number: int
@@ -49,6 +52,7 @@ class TicketJson(msgspec.Struct):
     holder: str | None
     state: Literal["valid", "suspended", "void", "transferred"]
     serial: int
+    gates: list[str]
     code: str | None
     secret: str | UnsetType = UNSET
 
@@ -141,8 +145,9 @@ async def read_ticket_keys(call: Call[None]) -> TicketKeysJson:
 async def list_tickets(call: Call[None]) -> Answer:
     """List the tickets of a booking, one for each place."""
     seen = await _page(call)
+    ways = await _ways_in(call)
     following = seen[-1].ticket.number if seen and seen[-1].ticket.number < seen[-1].sale.quantity else None
-    return Answer(200, TicketsJson([_json(call, each) for each in seen], following), PRIVATE)
+    return Answer(200, TicketsJson([_json(call, each, ways) for each in seen], following), PRIVATE)
 
 
 @routes.get(
@@ -182,7 +187,8 @@ async def read_calendar(call: Call[None]) -> Answer:
 )
 async def read_ticket(call: Call[None]) -> Answer:
     """Read one ticket, by the booking's secret or by the ticket's own."""
-    return Answer(200, _json(call, await _seen(call, "bookings.read", call.db)), PRIVATE)
+    seen = await _seen(call, "bookings.read", call.db)
+    return Answer(200, _json(call, seen, await _ways_in(call)), PRIVATE)
 
 
 @routes.patch(
@@ -202,7 +208,7 @@ async def edit_ticket(call: Call[TicketEdit]) -> Answer:
     async with call.db.transaction() as tx:
         renamed = await tickets.rename(tx, seen.sale, seen.ticket, name)
         await _note(call, tx, "ticket.renamed", seen.ticket, renamed, seen.sale)
-    return Answer(200, _json(call, replace(seen, ticket=renamed)), PRIVATE)
+    return Answer(200, _json(call, replace(seen, ticket=renamed), await _ways_in(call)), PRIVATE)
 
 
 @routes.post(
@@ -237,7 +243,7 @@ async def transfer_ticket(call: Call[TransferSpec]) -> Answer:
         async with call.db.transaction() as tx:
             given = await tickets.transfer(tx, seen.sale, seen.ticket, name, email)
             await _note(call, tx, "ticket.transferred", seen.ticket, given, seen.sale)
-    answer = _json(call, replace(seen, ticket=given))
+    answer = _json(call, replace(seen, ticket=given), await _ways_in(call))
     if email is None:
         answer.secret = call.state.ticket_secret(given.coded)
     return Answer(200, answer, PRIVATE)
@@ -388,10 +394,28 @@ async def _note(
     )  # fmt: skip
 
 
-def _json(call: Call[Any], seen: _Seen) -> TicketJson:
+async def _ways_in(call: Call[Any]) -> list[tuple[str, Admits]]:
+    """The gates of the path's show, and what each admits. As the engine, because it is kept for whoever asks next."""
+    engine, show_id = call.state, ShowId(call.path["show_id"])
+
+    async def load() -> list[tuple[str, Admits]]:
+        gates = await tickets.gates_of(engine.db, show_id)
+        lists = (
+            {each.list_id: each.admits for each in await tickets.lists_of(engine.db, show_id)}
+            if gates
+            else {}
+        )
+        return [(gate.name, lists[gate.list_id]) for gate in gates if gate.list_id in lists]
+
+    found: list[tuple[str, Admits]] = await engine.cache.get(("gates", show_id), GATES_SECONDS, load)
+    return found
+
+
+def _json(call: Call[Any], seen: _Seen, ways: list[tuple[str, Admits]]) -> TicketJson:
     ticket, place = seen.ticket, booking.place_of(seen.booking, seen.view, seen.ticket.number)
+    area, tier = seen.booking.areas[ticket.number - 1], seen.booking.tiers[ticket.number - 1]
     theirs = seen.is_theirs
-    admits = theirs and ticket.state == "valid"
+    is_good = theirs and ticket.state == "valid"
     return TicketJson(
         number=ticket.number,
         label=booking.label_of(seen.booking, ticket.number),
@@ -401,7 +425,8 @@ def _json(call: Call[Any], seen: _Seen) -> TicketJson:
         holder=ticket.holder if theirs else None,
         state=ticket.state if theirs or ticket.state == "void" else "transferred",
         serial=ticket.serial,
-        code=call.state.codes.code(ticket.coded) if admits else None,
+        gates=[name for name, admits in ways if admits.includes(area, tier)] if theirs else [],
+        code=call.state.codes.code(ticket.coded) if is_good else None,
     )
 
 

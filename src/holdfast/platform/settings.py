@@ -219,6 +219,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     views_max: Annotated[int, Meta(ge=1, le=100_000, description="Shows whose view a process keeps.")] = 2000
     live_viewers_max: Annotated[int, Meta(ge=1, le=100_000, description="Live viewers per process.")] = 5000
 
+    offline_tickets: Annotated[
+        Literal["on", "off"],
+        Meta(
+            description="Whether the shop keeps tickets on the buyer's device; `off` also takes them and the worker away."
+        ),
+    ] = "on"
+
     # Working
     job_attempts_max: Annotated[
         int, Meta(ge=1, le=100, description="Tries before a job is a dead letter.")

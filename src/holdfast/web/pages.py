@@ -56,6 +56,10 @@ class Files:
         assert name in self._files, f"{name} is no file of web/static"
         return f"/static/{self.version}/{name}"
 
+    def content(self, name: str) -> bytes:
+        """What is in a file that is there."""
+        return self._files[name].content
+
     def answer(self, call: Call[Any], name: str) -> Answer:
         """The file, gzipped for who takes that. Raises NotFound."""
         file = self._files.get(name)
@@ -70,7 +74,8 @@ class Files:
 class Pages:
     """Renders the templates of one folder of `web`, such as `shop`."""
 
-    def __init__(self, folder: str, static: Files) -> None:
+    def __init__(self, folder: str, static: Files, *, offline: bool = False) -> None:
+        """`offline`: whether pages have the browser keep tickets for when there is no network."""
         self._static = static
         self._environment = Environment(
             loader=PackageLoader("holdfast.web", folder),
@@ -80,6 +85,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.globals["static"] = static.url
+        self._environment.globals["offline"] = offline
 
     def answer(
         self,
@@ -90,11 +96,12 @@ class Pages:
         status: int = 200,
         embedded_by: str = "'none'",
         pays_at: str = "",
+        spoken: Language | None = None,
     ) -> Answer:
-        """The page in the visitor's language. `embedded_by` are the sites that may show it in a frame, `pays_at` those
+        """The page in the visitor's language, unless `spoken` is given. `embedded_by` are the sites that may show it in a frame, `pays_at` those
         that its forms may lead to besides us.
         """
-        spoken = spoken_by(call)
+        spoken = spoken or spoken_by(call)
         page = self._environment.get_template(template).render(
             t=spoken.text, n=spoken.plural, money=spoken.money, moment=spoken.moment, lang=spoken.code, languages=CODES,
             **{"here": _here(call), **values},

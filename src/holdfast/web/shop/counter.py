@@ -7,6 +7,7 @@ from functools import wraps
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, quote
+from uuid import UUID
 
 import msgspec
 
@@ -104,14 +105,24 @@ class Counter:
         """The right that this browser has to a booking, or to a ticket (`{booking}/{number}`) of it."""
         return dict(kept(call)).get(thing)
 
-    def remember(self, call: Call[Any], show_id: str, thing: str, secret: str) -> tuple[bytes, bytes]:
+    def remember(
+        self, call: Call[Any], show_id: str, thing: str, secret: str, seconds: int = COOKIE_SECONDS
+    ) -> tuple[bytes, bytes]:
         """The header by which the browser keeps such a right, for as long as anybody may come back to it.
 
         Both ids are such as the API has answered to, for they become part of the header.
         """
-        all_kept = [(thing, secret), *((other, right) for other, right in kept(call) if other != thing)]
-        value = "~".join(f"{other}.{right}" for other, right in all_kept[:BOOKINGS_KEPT_MAX])
-        line = f"{BOOKINGS_COOKIE}={value}; Path=/shows/{show_id}; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
+        others = [each for each in kept(call) if each[0] != thing]
+        return self._keeping(show_id, [(thing, secret), *others], seconds)
+
+    def forget(self, call: Call[Any], show_id: UUID, thing: str) -> tuple[bytes, bytes]:
+        """The header by which the browser loses the right to a booking and to its tickets, or to one ticket."""
+        left = [each for each in kept(call) if each[0] != thing and not each[0].startswith(f"{thing}/")]
+        return self._keeping(str(show_id), left, COOKIE_SECONDS if left else 0)
+
+    def _keeping(self, show_id: str, rights: list[tuple[str, str]], seconds: int) -> tuple[bytes, bytes]:
+        value = "~".join(f"{thing}.{secret}" for thing, secret in rights[:BOOKINGS_KEPT_MAX])
+        line = f"{BOOKINGS_COOKIE}={value}; Path=/shows/{show_id}; Max-Age={seconds}; HttpOnly; SameSite=Lax"
         return b"set-cookie", (line + ("; Secure" if self.secure else "")).encode("latin-1")
 
 

@@ -14,7 +14,7 @@ def routes(counter: Counter) -> Routes:
     made = Routes("shop")
 
     async def ask(call: Call[None]) -> Answer:
-        values: dict[str, Any] = {"sent": query_of(call).get("sent") == "1", "problem": None, "given": {}}
+        values: dict[str, Any] = {**_said(query_of(call)), "problem": None, "given": {}}
         return counter.page(call, "find.html", values)
 
     async def find(call: Call[bytes]) -> Answer:
@@ -23,7 +23,7 @@ def routes(counter: Counter) -> Routes:
         reply = await counter.api.send(call, "POST", "/v1/bookings/find", {"email": given.get("email", "")})
         if reply.good:
             return see_other("/tickets?sent=1")
-        values = {"sent": False, "problem": told(reply.body), "given": given, "here": "/tickets"}
+        values = {**_said({}), "problem": told(reply.body), "given": given, "here": "/tickets"}
         return counter.page(call, "find.html", values, status=reply.status)
 
     async def speak(call: Call[bytes]) -> Answer:
@@ -43,3 +43,8 @@ def routes(counter: Counter) -> Routes:
     counter.take(made, "/tickets", find)
     counter.take(made, "/language", speak)
     return made
+
+
+def _said(query: dict[str, str]) -> dict[str, bool]:
+    """What the page says has just been done: a letter sent, tickets removed from the device."""
+    return {name: query.get(name) == "1" for name in ("sent", "gone")}
