@@ -1,7 +1,9 @@
 """The shop without a script: forms are followed as a browser would, from what is on to the tickets in hand."""
 
+import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -9,11 +11,13 @@ from uuid import UUID
 import httpx
 import msgspec
 import pytest
+from PIL import Image
 
 from holdfast import booking, tickets
 from holdfast.engine import Engine
 from holdfast.platform.ids import BookingId, ShowId
 from holdfast.platform.settings import Settings
+from holdfast.web.shop import look
 from holdfast.web.shop.told import TOLD
 from tests.api.browsing import Browser, Page
 from tests.architecture.tree import ROOT
@@ -172,7 +176,16 @@ async def test_seats_are_ticked_row_by_row(browser: Browser, a_show: Any, client
     # A moment later the same page, in another tab, is out of date: what was ticked stays ticked.
     late = sound(await browser.send(none.form("/claim").tick("seats", "Stalls:A-3", "Stalls:A-4")), 409)
     assert "Somebody was a moment faster" in late.text
-    assert ("seats", "Stalls:A-4") in late.form("/claim").fields
+    instead, form = (each for each in late.forms if each.action.endswith("/claim"))
+    assert ("seats", "Stalls:A-4") in form.fields
+    # Equal seats are one click away, and the second click of a double click makes nothing more.
+    assert "Take A-4, A-5 instead" in late.text
+    first, second = await browser.send(instead), await browser.send(instead)
+    assert first.address == second.address
+    assert "Seat A-4" in sound(first).text
+    assert "Total €40.00" in first.text
+    shown = (await client.get(f"/v1/shows/{show['id']}")).json()
+    assert shown["total_seats"] - shown["available_seats"] == 5
     state = json.loads(page.data["state"])
     assert [tier["amount"] for tier in state["tiers"]] == [4550, 2000, 1500]
     assert (await client.get(state["layout"])).status_code == 200
@@ -289,12 +302,53 @@ async def test_after_the_end_the_same_places_are_taken_with_what_was_typed(
 ) -> None:
     details = await chosen(browser, await a_show(**HALL))
     await engine.db.execute("update bookings set expires_at = now()")
-    over = sound(await browser.send(details.form("/details").fill(**GRACE)), 410)
-    assert over.headings == ["Your time was over"]
-    again = sound(await browser.send(over.form("/again")))
-    assert again.address != details.address
+    again = sound(await browser.send(details.form("/details").fill(**GRACE)))
+    assert again.address.partition("?")[0] != details.address
     assert again.headings == ["Check and pay"]
+    assert "Your time was over, so we have taken the same places for you once more." in again.text
     assert "grace@example.org" in again.text
+    # The same form once more finds the same booking, and not a third one.
+    assert (await browser.send(details.form("/details").fill(**GRACE))).address == again.address
+    # Who comes by another way is asked first.
+    await engine.db.execute("update bookings set expires_at = now()")
+    over = sound(await browser.go(details.address))
+    assert over.headings == ["Your time was over"]
+    # An address that is none does not cost the places.
+    odd = over.form("/again")
+    odd.fields.append(("email", "grace@"))
+    assert sound(await browser.send(odd)).headings == ["Who books?"]
+
+
+async def test_after_the_end_equal_seats_are_offered_for_those_that_are_gone(
+    client: httpx.AsyncClient, browser: Browser, a_show: Any, engine: Engine
+) -> None:
+    show = await a_show(**HALL)
+    page = await browser.go(f"/shows/{show['id']}/seats")
+    form = page.form("/claim").fill(offer="1-2").tick("seats", "Stalls:A-3", "Stalls:A-4")
+    details = await browser.send(form)
+    await engine.db.execute("update bookings set expires_at = now()")
+    taken = {"seats": ["A-4"], "tier": "Adult"}
+    assert (await client.post(f"/v1/shows/{show['id']}/bookings", json=taken)).status_code == 201
+    over = sound(await browser.send(details.form("/details").fill(**GRACE)), 409)
+    assert over.headings == ["Your time was over"]
+    assert "Take B-3, B-4 instead" in over.text
+    paying = sound(await browser.send(over.form("/again")))
+    assert paying.headings == ["Check and pay"]
+    assert "Seat B-3" in paying.text
+    assert "Total €40.00" in paying.text
+    assert "grace@example.org" in paying.text
+
+
+async def test_who_has_begun_to_pay_is_not_booked_once_more(
+    browser: Browser, a_show: Any, engine: Engine
+) -> None:
+    paying = await at_paying(browser, await a_show(**HALL))
+    await browser.send(paying.form("/pay"))
+    await engine.db.execute("update bookings set expires_at = now()")
+    over = sound(await browser.send(paying.form("/pay")), 410)
+    assert over.headings == ["Your time was over"]
+    assert "If you have paid in the meantime" in over.text
+    assert await engine.db.value("select count(*) from bookings") == 1
 
 
 async def test_what_was_let_go_is_told_so(browser: Browser, a_show: Any) -> None:
@@ -406,7 +460,9 @@ async def test_the_sale_that_has_not_begun(browser: Browser, a_show: Any) -> Non
     assert not [each for each in page.forms if each.action.endswith("/claim")]
 
 
-async def test_shows_are_found_by_word_and_day(browser: Browser, a_show: Any) -> None:
+async def test_shows_are_found_by_word_city_and_days(
+    browser: Browser, a_show: Any, owner: httpx.AsyncClient
+) -> None:
     await a_show(name="Late Show", start_time="2030-12-24T23:30:00-08:00", timezone="America/Los_Angeles")
     await a_show(name="Matinee", start_time="2030-12-25T15:00:00-08:00", timezone="America/Los_Angeles")
 
@@ -417,11 +473,134 @@ async def test_shows_are_found_by_word_and_day(browser: Browser, a_show: Any) ->
 
     assert await found(q="late") == {"Late Show"}
     # The day is the one on the wall of the place.
-    assert await found(day="2030-12-24") == {"Late Show"}
-    assert await found(day="2030-12-25") == {"Matinee"}
-    assert await found(day="nonsense") == {"Late Show", "Matinee"}
+    assert await found(**{"from": "2030-12-24", "until": "2030-12-24"}) == {"Late Show"}
+    assert await found(**{"from": "2030-12-25"}) == {"Matinee"}
+    assert await found(until="2030-12-24") == {"Late Show"}
+    # The other way round is meant as it would be said.
+    assert await found(**{"from": "2030-12-25", "until": "2030-12-24"}) == {"Late Show", "Matinee"}
+    assert await found(until="nonsense") == {"Late Show", "Matinee"}
+    # Where there is but one city, nobody has to choose.
+    await _housed(owner, a_show, "Berlin", name="Late Show")
+    assert "All cities" not in (await browser.go("/")).text
+    await _housed(owner, a_show, "Hamburg", name="Matinee")
+    assert await found(city="Berlin") == {"Late Show"}
+    page = await browser.go("/?city=berlin")
+    assert ("city", "Berlin") in next(f for f in page.forms if f.method == "get").fields
+    assert "Playhouse, Berlin" in page.text
     nothing = sound(await browser.go("/?q=Macbeth&fbclid=%ff"))
     assert "Nothing was found." in nothing.text
+
+
+async def _housed(owner: httpx.AsyncClient, a_show: Any, city: str, **show: Any) -> dict[str, Any]:
+    """A show in a house of the city."""
+    where = {
+        "name": "Playhouse",
+        "timezone": "Europe/Berlin",
+        "address": "Am Platz 1\n10115",
+        "city": city,
+    }
+    venue = (await owner.post("/v1/venues", json=where)).json()
+    layout = {"name": "Hall", "areas": HALL["areas"]}
+    made = (await owner.post(f"/v1/venues/{venue['id']}/layouts", json=layout)).json()
+    housed: dict[str, Any] = await a_show(layout_id=made["id"], tiers=HALL["tiers"], **show)
+    return housed
+
+
+async def test_the_page_says_what_where_whose_and_for_whom(
+    browser: Browser, a_show: Any, owner: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    logo = io.BytesIO()
+    Image.new("RGB", (40, 20), "red").save(logo, "PNG")
+    logo_id = (await owner.put("/v1/organizer/logo", content=logo.getvalue())).json()["id"]
+    assert (await owner.patch("/v1/organizer", json={"colour": "#ffee00"})).status_code == 200
+    show = await _housed(
+        owner, a_show, "Berlin", start_time="2030-12-24T19:00:00Z", doors_at="2030-12-24T18:15:00Z",
+        description="First <i>.\n\nSecond,\nbroken.", age_note="From 12 on.", access_note="No steps.",
+    )  # fmt: skip
+    page = sound(await browser.go(f"/shows/{show['id']}"))
+    for said in ("First <i>. Second, broken.", "From 12 on.", "No steps.", "Doors 19:15", "Test House"):
+        assert said in page.text
+    assert "Playhouse Am Platz 1 10115 Berlin" in page.text
+    assert page.links["Show on a map"] == (
+        "https://www.openstreetmap.org/search?query=Am%20Platz%201%2C%2010115%2C%20Berlin"
+    )
+    assert f"/v1/pictures/{logo_id}?width=320" in page.loads
+    # Yellow is the organizer's colour, and what stands on white is so much darker that it can be read.
+    sheet = await client.get("/look/ffee00.css")
+    assert "/look/ffee00.css" in page.loads
+    assert sheet.headers["content-type"] == "text/css; charset=utf-8"
+    assert "--look:#ffee00;--on-look:#000000" in sheet.text
+    event = json.loads(page.data["application/ld+json"])
+    assert event["location"] == {
+        "@type": "Place",
+        "name": "Playhouse",
+        "address": {
+            "@type": "PostalAddress",
+            "streetAddress": "Am Platz 1, 10115",
+            "addressLocality": "Berlin",
+        },
+    }
+    assert (event["doorTime"], event["description"]) == (
+        "2030-12-24T19:15:00+01:00",
+        "First <i>.\n\nSecond,\nbroken.",
+    )
+    assert event["organizer"]["name"] == "Test House"
+    assert event["organizer"]["logo"].endswith(f"/v1/pictures/{logo_id}")
+    assert "Playhouse, Berlin" in page.metas["og:description"]
+    entry = (await client.get(f"/shows/{show['id']}/calendar.ics")).text.replace("\r\n ", "")
+    assert "LOCATION:Playhouse\\, Am Platz 1\\, 10115\\, Berlin" in entry
+
+
+async def test_a_show_that_moved_says_from_when(
+    browser: Browser, a_show: Any, owner: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    show = await a_show(**HALL, start_time="2030-12-24T19:00:00Z")
+    at = f"/v1/shows/{show['id']}"
+    assert (await owner.patch(at, json={"start_time": "2031-01-07T19:00:00Z"})).status_code == 200
+    page = sound(await browser.go(f"/shows/{show['id']}"))
+    assert "New date It was to be on Tuesday, 24 December 2030" in page.text
+    event = json.loads(page.data["application/ld+json"])
+    assert event["eventStatus"] == "https://schema.org/EventRescheduled"
+    assert event["previousStartDate"] == "2030-12-24T19:00:00+00:00"
+    assert (await owner.patch(at, json={"status": "cancelled"})).status_code == 200
+    page = await browser.go(f"/shows/{show['id']}")
+    event = json.loads(page.data["application/ld+json"])
+    assert event["eventStatus"] == "https://schema.org/EventCancelled"
+    assert {offer["availability"] for offer in event["offers"]} == {"https://schema.org/SoldOut"}
+    assert "STATUS:CANCELLED" in (await client.get(f"/shows/{show['id']}/calendar.ics")).text
+
+
+@pytest.mark.parametrize(
+    "colour", ["#ffee00", "#000000", "#ffffff", "#8b1e3f", "#777777", "#00ff88", "#0000ff"]
+)
+def test_whatever_the_colour_people_can_read(colour: str) -> None:
+    light, dark = look.sheet(colour).split("@media(prefers-color-scheme:dark)")
+    for css, grounds in ((light, look.LIGHT), (dark, look.DARK)):
+        named = dict(re.findall(r"--([a-z-]+):(#[0-9a-f]{6})", css))
+        assert look.contrast(named["brand"], named["on-brand"]) >= look.CONTRAST_MIN
+        assert all(look.contrast(named["brand"], ground) >= look.CONTRAST_MIN for ground in grounds)
+        if "look" in named:
+            assert named["look"] == colour
+            assert look.contrast(colour, named["on-look"]) >= look.CONTRAST_MIN
+
+
+def test_the_grounds_are_those_of_the_stylesheet() -> None:
+    css = (Path(look.__file__).parents[1] / "static" / "shop" / "shop.css").read_text("utf-8")
+    said = re.findall(r"--(?:ground|raised): (#[0-9a-f]{6});", css)
+    assert tuple(said) == (*look.LIGHT, *look.DARK)
+
+
+async def test_there_are_sheets_of_colours_and_of_nothing_else(client: httpx.AsyncClient) -> None:
+    for name in ("FFEE00.css", "ffee0.css", "ffee00", "ffee00.css;}", "red.css"):
+        assert (await client.get(f"/look/{name}")).status_code == 404
+
+
+async def test_places_for_wheelchairs_are_named_among_the_seats(browser: Browser, a_show: Any) -> None:
+    row = {"label": "A", "seats": 3, "access": ["wheelchair", "companion", None]}
+    show = await a_show(areas=[{"name": "Stalls", "kind": "seated", "rows": [row]}])
+    page = sound(await browser.go(f"/shows/{show['id']}/seats"))
+    assert "1 · wheelchair place" in page.text
+    assert "2 · seat for a companion" in page.text
 
 
 async def test_tickets_are_found_by_address(browser: Browser) -> None:

@@ -14,10 +14,6 @@ FEW = 10
 _STATES = {"cancelled": "EventCancelled", "postponed": "EventPostponed"}
 
 
-# What the API says of a show where there is something to say.
-PERHAPS = ("venue", "organizer", "description", "doors_at", "age_note", "access_note", "picture_id")
-
-
 def moment_of(text: str | None) -> datetime | None:
     """A time of the API."""
     return datetime.fromisoformat(text) if text else None
@@ -32,7 +28,6 @@ def card(show: dict[str, Any]) -> dict[str, Any]:
     """A show as a list shows it: `sale` is `sale_of`, `least` the lowest price, `several` whether there is another."""
     amounts = {tier["amount"] for tier in show["tiers"]}
     return {
-        **dict.fromkeys(PERHAPS),
         **show,
         "starts": starts_of(show),
         "opens": moment_of(show["sale_opens_at"]),
@@ -68,10 +63,12 @@ def described(show: dict[str, Any], tiers: list[dict[str, Any]], address: str) -
     prices = [offer["amount"] for offer in offers]
     sale = sale_of(show)
     return {
-        "show": {**dict.fromkeys(PERHAPS), **show},
+        "show": show,
         "starts": starts,
         "opens": opens,
-        "doors": moment_of(show.get("doors_at")),
+        "doors": _local(show, "doors_at"),
+        "moved_from": _local(show, "previous_start_time"),
+        "address_lines": address_of(show["venue"]) if show["venue"] else [],
         "opens_in": round((opens - clock.now()).total_seconds()) if opens and sale == "soon" else 0,
         "sale": sale,
         "offers": offers,
@@ -83,6 +80,17 @@ def described(show: dict[str, Any], tiers: list[dict[str, Any]], address: str) -
         "picture": f"/v1/pictures/{show['picture_id']}" if show["picture_id"] else None,
         "event": event(show, offers, starts, here, address),
     }
+
+
+def address_of(venue: dict[str, Any]) -> list[str]:
+    """The lines of a venue's address, with the city where they do not name it."""
+    lines = [line.strip() for line in venue["address"].splitlines() if line.strip()]
+    return lines if venue["city"] in venue["address"] else [*lines, venue["city"]]
+
+
+def _local(show: dict[str, Any], name: str) -> datetime | None:
+    moment = moment_of(show[name])
+    return moment.astimezone(ZoneInfo(show["timezone"])) if moment is not None else None
 
 
 def chosen(offers: list[dict[str, Any]], value: str) -> dict[str, Any] | None:
@@ -118,12 +126,14 @@ def event(
 ) -> dict[str, Any]:
     """The show for search engines: https://schema.org/Event, with prices in major units."""
     digits = MINOR_DIGITS_NOT_TWO.get(show["currency"], 2)
+    moved_from, doors, sale = _local(show, "previous_start_time"), _local(show, "doors_at"), sale_of(show)
+    state = _STATES.get(show["status"], "EventRescheduled" if moved_from else "EventScheduled")
     told: dict[str, Any] = {
         "@context": SCHEMA,
         "@type": "Event",
         "name": show["name"],
         "startDate": starts.isoformat(),
-        "eventStatus": f"{SCHEMA}/{_STATES.get(show['status'], 'EventScheduled')}",
+        "eventStatus": f"{SCHEMA}/{state}",
         "eventAttendanceMode": f"{SCHEMA}/OfflineEventAttendanceMode",
         "url": here,
         "offers": [
@@ -132,20 +142,37 @@ def event(
                 "name": " · ".join(filter(None, [offer["area"], offer["tier"]])),
                 "price": str(Decimal(offer["amount"]).scaleb(-digits)),
                 "priceCurrency": show["currency"],
-                "availability": f"{SCHEMA}/{'InStock' if offer['available'] else 'SoldOut'}",
+                "availability": f"{SCHEMA}/{_availability(offer, sale)}",
                 "url": here,
                 **({"validFrom": show["sale_opens_at"]} if show["sale_opens_at"] else {}),
+                **({"validThrough": show["sale_closes_at"]} if show["sale_closes_at"] else {}),
             }
             for offer in offers
         ],
     }
+    if moved_from is not None:
+        told["previousStartDate"] = moved_from.isoformat()
+    if doors is not None:
+        told["doorTime"] = doors.isoformat()
     if show["picture_id"]:
         told["image"] = [f"{address}/v1/pictures/{show['picture_id']}"]
-    if show.get("description"):
+    if show["description"]:
         told["description"] = show["description"]
-    if venue := show.get("venue"):
-        place = {"@type": "Place", "name": venue["name"], "address": venue.get("address") or venue["name"]}
-        told["location"] = place
-    if organizer := show.get("organizer"):
-        told["organizer"] = {"@type": "Organization", "name": organizer["name"]}
+    if venue := show["venue"]:
+        told["location"] = {"@type": "Place", "name": venue["name"], "address": _postal(venue)}
+    told["organizer"] = {"@type": "Organization", "name": show["organizer"]["name"]}
+    if show["organizer"]["logo"]:
+        told["organizer"]["logo"] = f"{address}{show['organizer']['logo']}"
     return told
+
+
+def _availability(offer: dict[str, Any], sale: str) -> str:
+    if sale == "soon":
+        return "PreSale"
+    return "InStock" if offer["available"] and sale == "on" else "SoldOut"
+
+
+def _postal(venue: dict[str, Any]) -> dict[str, str] | str:
+    told = {"streetAddress": venue["address"].replace("\n", ", "), "addressLocality": venue["city"]}
+    said = {name: value for name, value in told.items() if value}
+    return {"@type": "PostalAddress", **said} if said else venue["name"]

@@ -96,8 +96,10 @@ def _page(
 def _seats(area: dict[str, Any], row: dict[str, Any], taken: bytes) -> Iterator[dict[str, Any]]:
     # As the API names seats: the label of the row stands in it where the area has several.
     prefix = f"{row['label']}-" if row["label"] and len(area["rows"]) > 1 else ""
-    for ordinal, number in enumerate(row["numbers"], row["first"]):
+    access = row.get("access") or [None] * len(row["numbers"])
+    for ordinal, (number, kept_for) in enumerate(zip(row["numbers"], access, strict=True), row["first"]):
         yield {
+            "access": kept_for,
             "name": f"{area['name']}:{prefix}{number}",
             "number": number,
             "free": not (ordinal >> 3 < len(taken) and taken[ordinal >> 3] >> (ordinal & 7) & 1),

@@ -8,13 +8,15 @@ from zoneinfo import ZoneInfo
 from holdfast.platform import clock
 from holdfast.platform.http import Answer, Call, Routes
 from holdfast.web.shop.counter import Counter, attempt, kept, part, query_of
-from holdfast.web.shop.described import card, described, starts_of
+from holdfast.web.shop.described import address_of, card, described, starts_of
 from holdfast.web.shop.told import told
 
 CARDS = 24
 QUERY_MAX = 100
 # How far the clocks of the world are from UTC: a day somewhere may begin so much earlier, and end so much later.
 EARLIEST, LATEST = timedelta(hours=14), timedelta(hours=12)
+# RFC 5545, section 3.8.1.11.
+_ENTRIES = {"cancelled": "CANCELLED", "postponed": "TENTATIVE"}
 _CALENDAR = b"text/calendar; charset=utf-8"
 
 
@@ -59,13 +61,22 @@ class _Desk:
     async def whats_on(self, call: Call[None]) -> Answer:
         """Shows in the order of their start."""
         query = query_of(call)
-        asked = {name: query.get(name, "")[:QUERY_MAX] for name in ("q", "day")}
-        day = _day(asked["day"])
-        found = await self._counter.read(call, "/v1/shows", _wish(asked["q"], day, query.get("cursor", "")))
-        shows = [each for each in found["shows"] if day is None or starts_of(each).date() == day]
+        begin, end = _days(query.get("from", ""), query.get("until", ""))
+        asked = {
+            **{name: query.get(name, "")[:QUERY_MAX] for name in ("q", "city")},
+            **{name: day.isoformat() if day else "" for name, day in (("from", begin), ("until", end))},
+        }
+        wish = _wish(asked, begin, end, query.get("cursor", ""))
+        found = await self._counter.read(call, "/v1/shows", wish)
+        shows = [
+            each for each in found["shows"]
+            if (begin or date.min) <= starts_of(each).date() <= (end or date.max)
+        ]  # fmt: skip
         more = {**asked, "cursor": found["next"]} if found["next"] else {}
+        cities = await self._counter.read(call, "/v1/cities")
         values = {
             "asked": asked,
+            "cities": cities["cities"],
             "shows": [card(show) for show in shows],
             "more": "/?" + urlencode({key: value for key, value in more.items() if value}) if more else None,
         }
@@ -82,7 +93,7 @@ class _Desk:
         from icalendar import Calendar, Event
 
         show = await self._counter.read(call, f"/v1/shows/{part(call, 'show_id')}")
-        venue = show.get("venue") or {}
+        venue = show["venue"]
         entry = Event()
         entry.add("uid", f"{show['id']}@holdfast")
         entry.add("sequence", show["version"])
@@ -91,7 +102,12 @@ class _Desk:
         # In UTC, which needs no rules of any zone; the calendar shows it in the zone of who looks.
         entry.add("dtstart", datetime.fromisoformat(show["start_time"]).astimezone(ZoneInfo("UTC")))
         entry.add("url", f"{self._counter.address}/shows/{show['id']}")
-        entry.add("location", ", ".join(filter(None, [venue.get("name"), venue.get("address")])))
+        if venue is not None:
+            entry.add("location", ", ".join([venue["name"], *address_of(venue)]))
+        if show["description"]:
+            entry.add("description", show["description"])
+        if show["status"] in _ENTRIES:
+            entry.add("status", _ENTRIES[show["status"]])
         calendar = Calendar()
         calendar.add("prodid", "-//Holdfast//Shop//EN")
         calendar.add("version", "2.0")
@@ -100,18 +116,25 @@ class _Desk:
         return Answer(200, calendar.to_ical(), (named,), _CALENDAR)
 
 
-def _wish(q: str, day: date | None, cursor: str) -> dict[str, str]:
-    wish = {"limit": str(CARDS)}
-    if q:
-        wish["q"] = q
+def _wish(asked: dict[str, str], begin: date | None, end: date | None, cursor: str) -> dict[str, str]:
+    wish = {"limit": str(CARDS), **{name: asked[name] for name in ("q", "city") if asked[name]}}
     if cursor:
         wish["cursor"] = cursor
-    if day is not None:
-        begins = datetime.combine(day, time(), ZoneInfo("UTC"))
-        wish["starts_before"] = clock.rfc3339(begins + timedelta(days=1) + LATEST)
-        if not cursor:
-            wish["starts_after"] = clock.rfc3339(begins - EARLIEST)
+    elif begin is not None:
+        wish["starts_after"] = clock.rfc3339(_midnight(begin) - EARLIEST)
+    if end is not None:
+        wish["starts_before"] = clock.rfc3339(_midnight(end) + timedelta(days=1) + LATEST)
     return wish
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), ZoneInfo("UTC"))
+
+
+def _days(begin: str, end: str) -> tuple[date | None, date | None]:
+    """The first and the last day, in their order even where they were given the other way round."""
+    first, last = _day(begin), _day(end)
+    return (last, first) if first and last and last < first else (first, last)
 
 
 def _day(text: str) -> date | None:
