@@ -179,11 +179,11 @@ async def test_seats_are_ticked_row_by_row(browser: Browser, a_show: Any, client
     instead, form = (each for each in late.forms if each.action.endswith("/claim"))
     assert ("seats", "Stalls:A-4") in form.fields
     # Equal seats are one click away, and the second click of a double click makes nothing more.
-    assert "Take A-4, A-5 instead" in late.text
+    assert "Take B-3, B-4 instead" in late.text
     first, second = await browser.send(instead), await browser.send(instead)
     assert first.address == second.address
-    assert "Seat A-4" in sound(first).text
-    assert "Total €40.00" in first.text
+    assert "Seat B-3" in sound(first).text
+    assert "Total €91.00" in first.text
     shown = (await client.get(f"/v1/shows/{show['id']}")).json()
     assert shown["total_seats"] - shown["available_seats"] == 5
     state = json.loads(page.data["state"])
@@ -332,7 +332,8 @@ async def test_after_the_end_equal_seats_are_offered_for_those_that_are_gone(
     over = sound(await browser.send(details.form("/details").fill(**GRACE)), 409)
     assert over.headings == ["Your time was over"]
     assert "Take B-3, B-4 instead" in over.text
-    paying = sound(await browser.send(over.form("/again")))
+    instead = next(each for each in over.forms if each.action.endswith("/again"))
+    paying = sound(await browser.send(instead))
     assert paying.headings == ["Check and pay"]
     assert "Seat B-3" in paying.text
     assert "Total €40.00" in paying.text
@@ -345,7 +346,7 @@ async def test_who_has_begun_to_pay_is_not_booked_once_more(
     paying = await at_paying(browser, await a_show(**HALL))
     await browser.send(paying.form("/pay"))
     await engine.db.execute("update bookings set expires_at = now()")
-    over = sound(await browser.send(paying.form("/pay")), 410)
+    over = sound(await browser.send(paying.form("/extend")), 410)
     assert over.headings == ["Your time was over"]
     assert "If you have paid in the meantime" in over.text
     assert await engine.db.value("select count(*) from bookings") == 1

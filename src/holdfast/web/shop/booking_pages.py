@@ -5,13 +5,26 @@ answered by 303 to that address; what was refused is told on the page that it st
 """
 
 from collections import Counter as Counted
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from holdfast.platform import clock
 from holdfast.platform.http import Answer, Call, Routes
+from holdfast.web.api import Reply
 from holdfast.web.pages import spoken_by
-from holdfast.web.shop.counter import Counter, Refused, attempt, form, key_of, part, query_of, see_other
+from holdfast.web.shop.counter import (
+    Counter,
+    Refused,
+    attempt,
+    fields,
+    form,
+    key_of,
+    part,
+    query_of,
+    see_other,
+)
 from holdfast.web.shop.described import moment_of, starts_of
 from holdfast.web.shop.told import Told, told
 from holdfast.web.shop.words import words_of_time
@@ -23,6 +36,7 @@ QUEUE_SECONDS = 2
 TICKETS_SHOWN = 100
 _UNDER_WAY = ("CREATED", "OPEN")
 SENT = "sent"
+TIME_OVER = "hold_expired"
 
 
 def routes(counter: Counter) -> Routes:
@@ -77,9 +91,7 @@ class _Desk:
         reply = await self._counter.api.send(
             call, "PATCH", _api(call), {"customer": customer}, secret=self._secret(call)
         )
-        if not reply.good:
-            return await self._page(call, told(reply.body), given)
-        return see_other(_here(call))
+        return see_other(_here(call)) if reply.good else await self._refused(call, reply, given)
 
     async def pay(self, call: Call[bytes]) -> Answer:
         """Begins to pay, or goes on with it: over to the provider's page."""
@@ -90,7 +102,7 @@ class _Desk:
         }
         reply = await self._send(call, "pay", given, body)
         if not reply.good:
-            return await self._page(call, told(reply.body), given)
+            return await self._refused(call, reply, given)
         payment = reply.body
         if not payment["url"]:
             return see_other(f"{_here(call)}?back=1")
@@ -118,25 +130,40 @@ class _Desk:
         return await self._done(call, "resend", then=f"?{SENT}=1")
 
     async def again(self, call: Call[bytes]) -> Answer:
-        """Claims the same places anew, after the time was over."""
-        given, show = form(call), part(call, "show_id")
+        """Claims the same places anew, after the time was over, or those that are offered in their place."""
+        seats = [value for name, value in fields(call) if name == "seats"]
+        return await self._anew(call, form(call), seats)
+
+    async def _refused(self, call: Call[bytes], reply: Reply, given: dict[str, str]) -> Answer:
+        """What a form comes to that was refused. If its time was over, the same places are tried again at once, unless money may
+        be on its way for them.
+        """
+        if reply.code == TIME_OVER:
+            made = await self._counter.read(call, f"{_api(call)}/payments", secret=self._secret(call))
+            if not any(payment["state"] in _UNDER_WAY for payment in made["payments"]):
+                return await self._anew(call, given)
+        return await self._page(call, told(reply.body), given)
+
+    async def _anew(self, call: Call[bytes], given: dict[str, str], seats: Sequence[str] = ()) -> Answer:
+        show = part(call, "show_id")
         found = await self._counter.read(call, _api(call), secret=self._secret(call))
-        body = _same(found, given)
-        reply = await self._counter.api.send(
-            call, "POST", f"/v1/shows/{show}/bookings", body, key=key_of(given, body)
-        )
+        body = _same(found, given, seats)
+        send = partial(self._counter.api.send, call, "POST", f"/v1/shows/{show}/bookings")
+        reply = await send(body, key=key_of(given, body))
+        if reply.status == 400 and body.pop("customer", None):
+            # The places first: who books can be mended afterwards.
+            reply = await send(body, key=key_of(given, body))
         if not reply.good:
             return await self._page(call, told(reply.body), given)
         anew = reply.body
         remembered = self._counter.remember(call, anew["show_id"], anew["id"], anew["secret"])
-        return see_other(f"/shows/{anew['show_id']}/bookings/{anew['id']}", remembered)
+        then = "" if seats else "?relaxed=again"
+        return see_other(f"/shows/{anew['show_id']}/bookings/{anew['id']}{then}", remembered)
 
     async def _done(self, call: Call[bytes], what: str, then: str = "") -> Answer:
         given = form(call)
         reply = await self._send(call, what, given)
-        return (
-            see_other(_here(call) + then) if reply.good else await self._page(call, told(reply.body), given)
-        )
+        return see_other(_here(call) + then) if reply.good else await self._refused(call, reply, given)
 
     async def _send(self, call: Call[bytes], what: str, given: dict[str, str], body: Any = None) -> Any:
         return await self._counter.api.send(
@@ -247,11 +274,13 @@ def _looks(query: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _same(found: dict[str, Any], given: dict[str, str]) -> dict[str, Any]:
-    """The claim for the places of a booking that has ended, by who it was or who the form says."""
+def _same(found: dict[str, Any], given: dict[str, str], seats: Sequence[str]) -> dict[str, Any]:
+    """The claim for the places of a booking that has ended, or for these in their place, by who it was or who the form says."""
     places = found["places"]
     body: dict[str, Any] = {}
-    if all(place["seat"] for place in places):
+    if seats:
+        body["seats"] = seats
+    elif all(place["seat"] for place in places):
         body["seats"] = [
             f"{place['area']}:{place['seat'].removeprefix(place['area'] + ':')}" for place in places
         ]

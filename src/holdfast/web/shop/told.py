@@ -51,7 +51,7 @@ TOLD: Mapping[str, tuple[str, str]] = {
     "still_queued": ("Your booking still waits for its turn.", "This page looks again by itself."),
     "challenge_needed": (
         "Very many people want places of this show, so browsers have to work for theirs.",
-        "Please allow scripts for this page and load it again.",
+        "Without a script this page cannot do that for you. Please allow scripts and go on by the map; or ask the organizer for the box office.",
     ),
     "provider_unavailable": (
         "The payment service does not answer just now.",

@@ -8,6 +8,7 @@ def words(spoken: Language) -> dict[str, str]:
     return {
         "stage": spoken.text("Stage"),
         "left": spoken.text("{n} left"),
+        "sold_out": spoken.text("Sold out"),
         "from": spoken.text("from {price}"),
         "free_of_charge": spoken.text("Free"),
         "row": spoken.text("Row {row}"),
@@ -88,6 +89,7 @@ def _said(spoken: Language) -> dict[str, str]:
         ),
         "ask_again": spoken.text("Ask again"),
         "resuming": spoken.text("We are asking what became of your last attempt …"),
+        "choose_instead": spoken.text("Choose {places} instead"),
         "take_instead": spoken.text("Take {places} instead"),
         "take_too": spoken.text("Take {places} as well"),
         "take_apart": spoken.text("Take them apart"),

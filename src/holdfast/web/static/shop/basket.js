@@ -79,6 +79,17 @@ export class Basket extends EventTarget {
     return body;
   }
 
+  /** Has seats in place of others, for the same prices in the same order. @param {number[]} party @param {number[]} instead */
+  exchange(party, instead) {
+    const tiers = party.map((seat) => this.#tierOf(seat));
+    this.seats.clear();
+    instead.forEach((seat, at) => {
+      if (!this.seats.isFree(seat)) return;
+      this.#tiers.set(seat, tiers[at] ?? 0);
+      this.seats.toggle(seat);
+    });
+  }
+
   /** Says something to who listens rather than looks; what is said at about the same time is one sentence after the other. @param {string} text */
   say(text) {
     if (this.#unsaid.at(-1) !== text) this.#unsaid.push(text);

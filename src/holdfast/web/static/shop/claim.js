@@ -3,7 +3,7 @@
  * so that a reload or a lost answer asks the same again and gets the same booking: one attempt is one booking.
  *
  * @typedef {{id: string, secret: string, reference: string, status: string, relaxed?: string | null, places: {area: string, seat: string | null, tier: string | null, amount: number}[]}} Booking
- * @typedef {{code: string, status: number, title?: string, seats?: string[], detail?: string, retry_after?: number}} Problem
+ * @typedef {{code: string, status: number, title?: string, seats?: string[], offered?: string[], detail?: string, retry_after?: number}} Problem
  * @typedef {{booking: Booking, problem?: undefined} | {problem: Problem, booking?: undefined}} Answer
  * @typedef {{key: string, body: Record<string, unknown>, at: number}} Attempt
  */
@@ -14,6 +14,8 @@ const TRIES_MAX = 8;
 const WAIT_MAX_MS = 8000;
 /** What was asked for so long ago is over: no hold lasts longer. */
 const ATTEMPT_MS = 30 * 60_000;
+/** Who comes back within this time still waits for an answer; later they may have thought better of it. No server takes as long. */
+const WAITING_MS = 60_000;
 const CHALLENGES_MAX = 3;
 
 /** The claims of one show, from one tab. */
@@ -59,6 +61,20 @@ export class Claims {
     return (this.#running ??= this.#ask(attempt));
   }
 
+  /** Whether the buyer still waits for the answer to the attempt that has none. */
+  get isWaiting() {
+    return Date.now() - (this.unanswered?.at ?? 0) < WAITING_MS;
+  }
+
+  /** The booking that an attempt of some time ago has become, if it has; this claims nothing. */
+  async found() {
+    const attempt = this.unanswered;
+    const known = attempt && (await this.#lookUp(attempt));
+    // It was so long ago that nothing can come of it any more.
+    if (known === null) forgetAttempt(this.#api);
+    return known ?? null;
+  }
+
   /** @param {Attempt} attempt @returns {Promise<Answer | null>} */
   async #ask(attempt) {
     try {
@@ -93,6 +109,18 @@ export class Claims {
       await online(wait * (0.75 + Math.random() * 0.5));
     }
     return null;
+  }
+
+  /** What has become of an attempt: null if nothing has so far, undefined if there was no answer. @param {Attempt} attempt */
+  async #lookUp(attempt) {
+    try {
+      const headers = { "Idempotency-Key": attempt.key };
+      const answer = await fetch(`${this.#api}/attempt`, { headers, credentials: "omit", signal: AbortSignal.timeout(ANSWER_MS) });
+      if (answer.ok) return /** @type {Booking} */ (await answer.json());
+      return answer.status === 404 ? null : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   /** @param {Attempt} attempt @param {string} proof */

@@ -16,6 +16,8 @@ const SHORT = 60;
 /** The server lets a hold go a moment after its end; asked sooner, it would still say "a second". */
 const AFTER_END_MS = 800;
 const ASK_MS = 8000;
+/** Who has done something on the page within this time is still here, in milliseconds: for them the same places are tried again. */
+const HERE_MS = 60_000;
 /** What the clocks may drift apart unless the device slept, in milliseconds. */
 const SLEPT_MS = 2000;
 
@@ -23,6 +25,7 @@ class Countdown {
   #endsAt = 0;
   #said = Infinity;
   #ended = false;
+  #here = -Infinity;
   #sleepCheck = Date.now() - performance.now();
 
   /** @param {HTMLElement} box @param {State} state */
@@ -37,6 +40,7 @@ class Countdown {
     this.#set(state.booking.expires_in_seconds ?? 0, answeredAt);
     document.addEventListener("visibilitychange", () => document.hidden || void this.#ask());
     addEventListener("pageshow", (event) => event.persisted && void this.#ask());
+    for (const kind of ["pointerdown", "keydown", "input"]) document.addEventListener(kind, () => (this.#here = performance.now()), { passive: true });
     this.more?.addEventListener("submit", (event) => void this.#extend(event));
     this.#tick();
   }
@@ -138,7 +142,11 @@ class Countdown {
 
   #reload() {
     this.#ended = true;
-    location.reload();
+    if (performance.now() - this.#here < HERE_MS) sessionStorage.setItem(againOf(this.state), "1");
+    const page = this.state.api.replace("/v1", "");
+    // What a form was answered with has an address of its own, and to load that again would send the form again.
+    if (location.pathname === page) location.reload();
+    else location.replace(page);
   }
 }
 
@@ -147,17 +155,16 @@ function reached(seconds) {
   return Math.min(...ANNOUNCED.filter((mark) => seconds <= mark));
 }
 
-/** What was typed on the booking's page comes back after a reload; it is kept in the tab alone, until the booking is done. */
+/**
+ * What was typed comes back after a reload, and when the time was over and the same places are booked anew: it belongs to
+ * the show. It is kept in the tab alone.
+ */
 function keepTyped(/** @type {State} */ state) {
-  const name = `typed:${state.booking.id}`;
+  const name = `typed:${showOf(state)}`;
   const fields = () =>
     [...document.querySelectorAll("main input[name], main textarea[name], main select[name]")].filter(
       (field) => !["hidden", "password", "submit"].includes(/** @type {HTMLInputElement} */ (field).type),
     );
-  if (state.booking.status === "CONFIRMED" || state.booking.status === "CANCELLED") {
-    sessionStorage.removeItem(name);
-    return;
-  }
   /** @type {Record<string, string | boolean>} */
   let kept = {};
   try {
@@ -183,11 +190,30 @@ function keepTyped(/** @type {State} */ state) {
   });
 }
 
+/** @param {State} state */
+function showOf(state) {
+  return state.api.split("/bookings/")[0];
+}
+
+/** Where the tab notes that somebody was here when the time of this booking was over. @param {State} state */
+function againOf(state) {
+  return `again:${state.booking.id}`;
+}
+
+/** The time was over while somebody was here: the same places are tried again, once. @param {State} state */
+function tryAgain(state) {
+  const form = /** @type {HTMLFormElement | null} */ (document.querySelector("form[data-again]"));
+  if (!form || !sessionStorage.getItem(againOf(state))) return;
+  sessionStorage.removeItem(againOf(state));
+  form.requestSubmit();
+}
+
 /** @type {State | null} */
 const state = pageState();
 if (state?.booking) {
-  forgetAttempt(state.api.split("/bookings/")[0]);
+  forgetAttempt(showOf(state));
   keepTyped(state);
+  tryAgain(state);
   const box = document.getElementById("countdown");
   if (box && state.booking.expires_in_seconds) new Countdown(box, state);
 }

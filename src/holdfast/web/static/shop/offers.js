@@ -1,85 +1,58 @@
 /**
- * Which free seats come nearest to some that went: of the same price, side by side, and as close as can be. A proposal
- * of this page alone, from what it knows; the claim decides.
+ * Which free seats come nearest to some that went under the buyer's eyes, before anything was claimed: of the same price,
+ * side by side, and as close as can be. A proposal of this page alone, for thousands may lose a seat in the same second; for
+ * a claim that was refused the server proposes.
  *
  * @typedef {import("./seats.js").Seats} Seats
  */
 
-/** So many metres further away are as bad as leaving a seat alone, or as crossing into another price. */
+/** So many metres further away are as bad as leaving a seat alone. */
 const ALONE_METRES = 3;
-const OTHER_PRICE_METRES = 1000;
 
 /**
- * The best equal seats for a party that wanted `wanted`, some of which are gone. Empty when there are too few.
+ * The best equal seats for a party that wanted `wanted`, some of which are gone. Empty when there are none together.
  * @param {Seats} seats
  * @param {number[]} wanted
- * @param {{avoidAlone?: boolean}} [how] `avoidAlone`: offer nothing that leaves a single seat alone
  */
-export function nearest(seats, wanted, { avoidAlone = false } = {}) {
+export function nearest(seats, wanted) {
   const x = mean(wanted.map((seat) => seats.xs[seat]));
   const y = mean(wanted.map((seat) => seats.ys[seat]));
   const price = seats.price(wanted[0]);
+  const kept = seats.access.get(wanted[0]);
   const n = wanted.length;
   /** @type {number[]} */
   let best = [];
   let least = Infinity;
   for (const row of seats.rows) {
-    const extra = seats.areas[row.area].price === price ? 0 : OTHER_PRICE_METRES;
     // No seat of the row is nearer than its box.
     const away = Math.hypot(Math.max(0, row.left - x, x - row.right), Math.max(0, row.top - y, y - row.bottom));
-    if (away + extra >= least) continue;
+    if (seats.areas[row.area].price !== price || away >= least) continue;
     let run = 0;
     for (let seat = row.first; seat < row.first + row.count; seat += 1) {
-      if (!seats.isFree(seat)) run = 0;
+      if (!seats.isFree(seat) || seats.access.get(seat) !== kept) run = 0;
       else run = run && seats.beside(seat).includes(seat - 1) ? run + 1 : 1;
       if (run < n) continue;
       const party = Array.from({ length: n }, (_, i) => seat - n + 1 + i);
-      const alone = leftAlone(seats, party).length > 0;
-      if (alone && avoidAlone) continue;
       const distance = mean(party.map((each) => Math.hypot(seats.xs[each] - x, seats.ys[each] - y)));
-      const cost = distance + extra + (alone ? ALONE_METRES : 0);
+      const cost = distance + (leavesAlone(seats, party) ? ALONE_METRES : 0);
       if (cost < least) {
         least = cost;
         best = party;
       }
     }
   }
-  return best.length || avoidAlone ? best : apart(seats, wanted, x, y, price);
-}
-
-/** What is still free of the party, and the nearest single seats for the rest. @param {Seats} seats @param {number[]} wanted @param {number} x @param {number} y @param {number} price */
-function apart(seats, wanted, x, y, price) {
-  const kept = wanted.filter((seat) => seats.isFree(seat));
-  /** @type {[number, number][]} */
-  const others = [];
-  for (let seat = 0; seat < seats.count; seat += 1) {
-    if (!seats.isFree(seat) || kept.includes(seat) || seats.price(seat) !== price) continue;
-    others.push([Math.hypot(seats.xs[seat] - x, seats.ys[seat] - y), seat]);
-  }
-  others.sort((a, b) => a[0] - b[0]);
-  const found = [...kept, ...others.slice(0, wanted.length - kept.length).map(([, seat]) => seat)];
-  return found.length === wanted.length ? found : [];
+  return best;
 }
 
 /**
- * The free seats that this choice would newly leave without a free neighbour: the same rule as the server's.
+ * Whether this choice would newly leave a free seat without a free neighbour: the same rule as the server's.
  * @param {Seats} seats
- * @param {Iterable<number>} chosen
+ * @param {number[]} party
  */
-export function leftAlone(seats, chosen) {
-  const party = new Set(chosen);
+function leavesAlone(seats, party) {
   /** @param {number} seat */
-  const free = (seat) => seats.isFree(seat);
-  /** @type {Set<number>} */
-  const alone = new Set();
-  for (const seat of party) {
-    for (const beside of seats.beside(seat)) {
-      if (party.has(beside) || !free(beside)) continue;
-      const around = seats.beside(beside).filter(free);
-      if (around.length && around.every((each) => party.has(each))) alone.add(beside);
-    }
-  }
-  return [...alone].sort((a, b) => a - b);
+  const stays = (seat) => seats.isFree(seat) && !party.includes(seat);
+  return party.some((seat) => seats.beside(seat).some((beside) => stays(beside) && !seats.beside(beside).some(stays)));
 }
 
 /** @param {number[]} values */
