@@ -181,7 +181,7 @@ async def test_venue_and_organizer_are_told_with_the_show_and_in_the_list(
         (card,) = [
             each for each in (await client.get("/v1/shows")).json()["shows"] if each["id"] == show["id"]
         ]
-        return [tuple(each[name] for name in ("venue", "organizer", "picture_id")) for each in (one, card)]  # type: ignore[misc]
+        return [tuple(each[name] for name in ("venue", "organizer", "picture_id")) for each in (one, card)]
 
     assert await seen() == [(told, of, None)] * 2
     # Whatever changes is seen at once, though all of it is kept for a while.

@@ -225,6 +225,9 @@ def test_the_house_of_the_demonstration() -> None:
     assert len({(tier.name, tier.area) for tier in venue.tiers}) == len(venue.tiers)
     assert None not in [plan.ordinal(seat) for seat in venue.house_seats]
     assert not any(":" in name for name in plan.names()), "no row has its label twice in the house"
+    kept = {plan.name(seat): kind for seat, kind in plan.access.items()}
+    assert sorted(kept.values()) == ["companion"] * 4 + ["wheelchair"] * 4
+    assert set(kept) == {f"R-{seat}" for seat in (*range(1, 5), *range(42, 46))}
 
 
 def test_nobody_sits_on_anybody_in_the_demonstration() -> None:

@@ -41,6 +41,7 @@ from holdfast.accounts.oidc import Oidc, opened_oidc
 from holdfast.accounts.organizers import (
     SUSPENDED_SECONDS,
     SUSPENDED_TOPIC,
+    edit_own,
     look_for_suspended,
     organizer_by_id,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "audit",
     "bearer",
     "create_owner",
+    "edit_own",
     "embed_origins",
     "erase_account",
     "first_owner",

@@ -16,6 +16,7 @@ from holdfast.catalog.plan import (
     AISLE_WIDTH,
     ROW_PITCH,
     SEAT_PITCH,
+    Access,
     AreaSpec,
     RowSpec,
     SeatedAreaSpec,
@@ -251,15 +252,19 @@ def appointments(
 
 def demo_theatre() -> House:
     """The house of the demonstration: 1,210 seats in four areas, a floor for 300, three tiers, ten house
-    seats.
+    seats, four places for wheelchairs with a seat beside each.
 
     The rows are arcs around a point behind the stage, as in houses of the nineteenth century. Labels differ
     between the areas (A, AA, AAA), so that nobody ends up in the wrong row A.
     """
+    # At both ends of the last row of the stalls, where the doors are.
+    side: list[Access | None] = ["wheelchair", "companion", "companion", "wheelchair"]
     stalls = [
-        _curved_row(label, 30 + i, 21.0 + i * ROW_PITCH, [8, 22 + i])
+        _curved_row(
+            label, 30 + i, 21.0 + i * ROW_PITCH, [8, 22 + i], [*side, *[None] * (22 + i), *side] if i == 15 else None
+        )
         for i, label in enumerate(ROW_LETTERS[:16])
-    ]
+    ]  # fmt: skip
     circle = [
         _curved_row(label * 2, 44 + i, 37.5 + i * ROW_PITCH, [11, 33 + i])
         for i, label in enumerate(ROW_LETTERS[:8])
@@ -295,7 +300,13 @@ def _one_tier(name: str, area: str, amount: int, charges: Charges) -> list[TierS
     return [tier] if amount or charges.fee else []
 
 
-def _curved_row(label: str, seats: int, radius: float, aisles: Sequence[int]) -> RowSpec:
+def _curved_row(
+    label: str,
+    seats: int,
+    radius: float,
+    aisles: Sequence[int],
+    access: list[Access | None] | None = None,
+) -> RowSpec:
     """A row on an arc around a point behind the stage; `radius` in metres, aisles after these seats."""
     along = [0.0]
     for i in range(1, seats):
@@ -307,6 +318,7 @@ def _curved_row(label: str, seats: int, radius: float, aisles: Sequence[int]) ->
         positions=[
             (round(radius * sin(angle), 2), round(radius * cos(angle) - ARC_MIDDLE, 2)) for angle in angles
         ],
+        access=access,
     )
 
 

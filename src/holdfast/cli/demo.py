@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast import booking, catalog
-from holdfast.accounts import Member, first_owner
+from holdfast.accounts import Member, edit_own, first_owner
 from holdfast.booking import Asker, BlockSpec, ClaimRequest, Office
 from holdfast.catalog import House, SeatedAreaSpec, ShowSpec, StandingAreaSpec, TierSpec
 from holdfast.cli.installation import InstallationError
@@ -19,24 +19,43 @@ from holdfast.platform.secret import Secrets, generate
 from holdfast.platform.settings import Settings
 
 ZONE = "Europe/Berlin"
+COLOUR = "#8b1e3f"
+DOORS = timedelta(minutes=45)
+# What is told of each show.
+ABOUT = {
+    "Hamlet": "A prince hears from a ghost what everybody else would rather not know.\n\n"
+    "William Shakespeare's tragedy in five acts, with one interval after the play within the play. Three hours.",
+    "The Tempest": "A ship, an island, and somebody who has waited twelve years for exactly this weather.\n\n"
+    "Two hours and a quarter, without an interval.",
+    "A Midsummer Night's Dream": "Four lovers, one wood, and a night in which nobody stays who they were.\n\n"
+    "For everybody from eight years on.",
+    "Open Rehearsal": "See how it is made: the company works on the second act, and talks about it afterwards.\n\n"
+    "Free of charge. Please come on time, for the doors stay shut while the rehearsal runs.",
+}
+ACCESS_NOTE = "Step-free from the square. Four places for wheelchairs with a seat beside each, at both ends of row R of the stalls."
 HISTORY_AT_ONCE = 10_000
 HISTORY_PER_SHOW = 400_000
 ROW_SEATS = 50
 
 
 async def seed_demo(database: Database, settings: Settings, owner: Member) -> None:
-    """A venue with its layout, and six shows.
+    """Two venues with their layouts, and six shows.
 
     On sale, opening in two minutes, later, free and nearly full, paused, draft.
     """
     office = _office(database, settings)
     house = catalog.demo_theatre()
     async with database.transaction() as tx:
-        venue = await catalog.create_venue(
-            tx, owner.organizer_id, catalog.VenueSpec(house.name, ZONE, "Theaterplatz 1, 10115 Berlin")
-        )
+        await edit_own(tx, owner.organizer_id, name=None, second_factor_required=None, colour=COLOUR)
+        at = catalog.VenueSpec(house.name, ZONE, "Theaterplatz 1\n10115 Berlin", "Berlin")
+        venue = await catalog.create_venue(tx, owner.organizer_id, at)
         spec = catalog.LayoutSpec("Main house", house.areas, house.focal)
         layout = await catalog.create_layout(tx, owner.organizer_id, venue.venue_id, spec)
+        at = catalog.VenueSpec("Holdfast Studio", ZONE, "Am Kanal 7\n14467 Potsdam", "Potsdam")
+        studio = await catalog.create_venue(tx, owner.organizer_id, at)
+        rows = [catalog.RowSpec(label, seats=10, gap_after=[5]) for label in "ABCDEF"]
+        spec = catalog.LayoutSpec("Studio", [SeatedAreaSpec("Studio", rows)])
+        benches = await catalog.create_layout(tx, owner.organizer_id, studio.venue_id, spec)
     now = clock.now()
 
     def evening(days: int, hour: int = 19) -> datetime:
@@ -44,7 +63,9 @@ async def seed_demo(database: Database, settings: Settings, owner: Member) -> No
 
     def in_house(name: str, days: int, **more: object) -> ShowSpec:
         return ShowSpec(
-            name=name, start_time=evening(days), layout_id=layout.layout_id, tiers=house.tiers, **more  # type: ignore[arg-type]
+            name=name, start_time=evening(days), layout_id=layout.layout_id, tiers=house.tiers,
+            doors_at=evening(days) - DOORS, description=ABOUT.get(name, ""), access_note=ACCESS_NOTE,
+            age_note="From 12 years on.", **more,  # type: ignore[arg-type]
         )  # fmt: skip
 
     on_sale = await _open(office, owner.organizer_id, in_house("Hamlet", 10, orphans="refuse"), house)
@@ -60,7 +81,9 @@ async def seed_demo(database: Database, settings: Settings, owner: Member) -> No
         in_house("A Midsummer Night's Dream", 45, status="scheduled", sale_opens_at=now + timedelta(days=3)), house,
     )  # fmt: skip
     chamber = ShowSpec(
-        name="Open Rehearsal", start_time=evening(5, 18), timezone=ZONE, total_seats=60, hold_seconds=300
+        name="Open Rehearsal", start_time=evening(5, 18), layout_id=benches.layout_id, hold_seconds=300,
+        doors_at=evening(5, 18) - DOORS, description=ABOUT["Open Rehearsal"],
+        access_note="Two steps at the door; call us, and we bring the ramp.",
     )  # fmt: skip
     await _sell(office, await _open(office, owner.organizer_id, chamber), 24, [2])
     paused = await _open(office, owner.organizer_id, in_house("Twelfth Night", 17), house)
