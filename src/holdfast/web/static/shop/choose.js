@@ -9,7 +9,7 @@ import { Claims } from "./claim.js";
 import { Legend } from "./legend.js";
 import { SeatList } from "./list.js";
 import { Live } from "./live.js";
-import { SeatMap } from "./map.js";
+import { SeatMap, warm } from "./map.js";
 import { nearest } from "./offers.js";
 import { Seats } from "./seats.js";
 import { make, pageState, Words } from "./words.js";
@@ -17,6 +17,7 @@ import { make, pageState, Words } from "./words.js";
 /** @typedef {import("./claim.js").Answer} Answer */
 /** @typedef {import("./claim.js").Booking} Booking */
 /** @typedef {import("./claim.js").Problem} Problem */
+/** @typedef {import("./basket.js").Step} Step */
 /** @typedef {{show: {id: string, name: string, version: number, max_places_per_booking: number}, tiers: import("./seats.js").TierJson[], api: string, bookings: string, code: string | null, currency: string, language: string, digits: number, texts: Record<string, string>}} State */
 
 /** Seats that come free are told of so often at most, in milliseconds: a rush would never stop talking. */
@@ -33,15 +34,16 @@ class Choosing {
    * @param {State} state
    * @param {Seats} seats
    * @param {Live} live
+   * @param {Words} words
    */
-  constructor(box, state, seats, live) {
+  constructor(box, state, seats, live, words) {
     this.api = state.api;
     this.bookings = state.bookings;
     this.code = state.code;
     this.max = state.show.max_places_per_booking;
     this.seats = seats;
     this.live = live;
-    this.words = new Words(state.texts, state.language, state.currency, state.digits);
+    this.words = words;
     const t = (/** @type {string} */ key) => this.words.text(key);
 
     const canvas = make("canvas", { class: "seats", tabindex: 0, role: "application", "aria-label": t("map_label"), "aria-describedby": "map-help" });
@@ -73,7 +75,7 @@ class Choosing {
       ["zoom_in", "+", () => this.map.zoom(1.6)], ["zoom_out", "−", () => this.map.zoom(1 / 1.6)], ["whole_plan", "⤢", () => this.map.whole()],
     ])) zoom.append(make("button", { type: "button", class: "button quiet", "aria-label": t(key), title: t(key), onclick: act }, sign));
     this.#listen();
-    if (this.claims.unanswered) void this.#resume();
+    if (this.claims.unanswered) void this.#recall();
   }
 
   #listen() {
@@ -88,6 +90,7 @@ class Choosing {
     this.map.addEventListener("area", standing);
     this.list.addEventListener("area", standing);
     this.map.addEventListener("hover", (event) => this.#hover(/** @type {CustomEvent} */ (event).detail));
+    this.map.addEventListener("over", (event) => this.#over(/** @type {CustomEvent} */ (event).detail));
     this.map.addEventListener("move", () => this.#hover(null));
     this.list.addEventListener("stand", (event) => this.map.mark(/** @type {CustomEvent} */ (event).detail));
     this.basket.addEventListener("show", (event) => this.map.showSeat(/** @type {CustomEvent} */ (event).detail));
@@ -131,20 +134,38 @@ class Choosing {
   #hover(seat) {
     this.hint.hidden = seat === null;
     if (seat === null) return;
-    const { x, y } = this.map.placeOf(seat);
-    const state = this.seats.isFree(seat) ? this.words.price(this.seats.area(seat)) : this.words.text("state_taken");
-    this.hint.textContent = `${this.words.fullPlace(this.seats, seat)} · ${state}`;
+    const price = this.seats.isFree(seat) ? ` · ${this.words.price(this.seats.area(seat))}` : "";
+    this.#hint(`${this.words.fullPlace(this.seats, seat)}${price} · ${this.words.state(this.seats, seat)}`, this.map.placeOf(seat));
+  }
+
+  /** @param {{area: number, at: {x: number, y: number}}} over */
+  #over({ area, at }) {
+    const { name, left } = this.seats.areas[area];
+    this.#hint(`${name} · ${this.words.price(this.seats.areas[area])} · ${left ? this.words.text("left", { n: left }) : this.words.text("sold_out")}`, at);
+  }
+
+  /** @param {string} text @param {{x: number, y: number}} at */
+  #hint(text, { x, y }) {
+    this.hint.hidden = false;
+    this.hint.textContent = text;
     // Near an edge it stays within the map.
     const half = this.hint.offsetWidth / 2 + 4;
     const wide = this.map.canvas.clientWidth;
     this.hint.style.left = `${Math.max(half, Math.min(wide - half, x))}px`;
-    this.hint.style.top = `${Math.max(48, y)}px`;
+    this.hint.style.top = `${Math.max(this.hint.offsetHeight + 20, y)}px`;
   }
 
   async #claim() {
     const body = this.basket.body();
     if (!body) return;
     await this.#ask(body, [...this.seats.chosen]);
+  }
+
+  /** Somebody comes back who never heard what became of their claim. */
+  async #recall() {
+    if (this.claims.isWaiting) return this.#resume();
+    const booking = await this.claims.found();
+    if (booking) this.#go(booking);
   }
 
   async #resume() {
@@ -193,19 +214,23 @@ class Choosing {
 
   /** @param {Problem} problem @param {number[]} party @param {Record<string, unknown>} body */
   async #refused(problem, party, body) {
-    const named = (problem.seats ?? []).map((name) => this.seats.find(name)).filter((seat) => seat !== null);
-    const seats = /** @type {number[]} */ (named);
+    const seats = this.#named(problem.seats);
     const places = seats.map((seat) => this.words.fullPlace(this.seats, seat)).join("; ");
     if (problem.code === "seats_taken") {
       await this.live.read();
       this.#lost = [];
       this.seats.lose(seats);
       this.#lost = [];
-      this.#offer(this.words.text("refused_seats_taken", { places }), party);
+      this.basket.tell("warn", this.words.text("refused_seats_taken", { places }), this.#instead(problem, party), true);
       return;
     }
     if (problem.code === "orphan_seat") {
-      this.#offerInstead(party, seats, places);
+      // Kindly: which seat would stay alone, and two ways out.
+      const steps = this.#instead(problem, party);
+      if (party.length + seats.length <= this.max) {
+        steps.unshift({ label: this.words.text("take_too", { places }), act: () => this.#take(party, [...party, ...seats]), first: true });
+      }
+      this.basket.tell("warn", this.words.text("refused_orphan_seat", { places }), steps, true);
       return;
     }
     if (problem.code === "not_together") {
@@ -219,26 +244,24 @@ class Choosing {
     void this.live.read();
   }
 
-  /** The orphan rule, kindly: which seat would stay alone, and two ways out. @param {number[]} party @param {number[]} alone @param {string} places */
-  #offerInstead(party, alone, places) {
-    const steps = [];
-    if (party.length + alone.length <= this.max) {
-      steps.push({ label: this.words.text("take_too", { places }), act: () => this.#replace([...party, ...alone]), first: true });
-    }
-    const moved = nearest(this.seats, party, { avoidAlone: true });
-    if (moved.length) steps.push({ label: this.words.text("take_instead", { places: this.#places(moved) }), act: () => this.#replace(moved) });
-    this.basket.tell("warn", this.words.text("refused_orphan_seat", { places }), steps, true);
+  /** @param {string[]} [names] */
+  #named(names = []) {
+    const seats = names.map((name) => this.seats.find(name)).filter((seat) => seat !== null);
+    return /** @type {number[]} */ (seats);
   }
 
-  /** Seats that are gone, and the nearest that are as good. @param {string} text @param {number[]} party @param {boolean} [go] */
-  #offer(text, party, go = true) {
-    const careful = nearest(this.seats, party, { avoidAlone: true });
-    const offer = careful.length ? careful : nearest(this.seats, party);
-    const steps = offer.length
-      ? [{ label: this.words.text("take_instead", { places: this.#places(offer) }), act: () => this.#replace(offer), first: true }]
-      : [];
-    if (offer.length) this.map.showSeat(offer[0]);
-    this.basket.tell("warn", text, steps, go);
+  /** The way on to the seats that the server offers in place of those it refused, if it does. @param {Problem} problem @param {number[]} party @returns {Step[]} */
+  #instead(problem, party) {
+    const offer = this.#named(problem.offered);
+    if (!offer.length || !offer.every((seat) => this.seats.isFree(seat))) return [];
+    this.map.showSeat(offer[0]);
+    return [{ label: this.words.text("take_instead", { places: this.#places(offer) }), act: () => this.#take(party, offer), first: true }];
+  }
+
+  /** Who was refused and takes what is offered need not say twice that they want it. @param {number[]} party @param {number[]} instead */
+  #take(party, instead) {
+    this.#replace(party, instead);
+    void this.#claim();
   }
 
   /** @param {number[]} seats */
@@ -251,11 +274,10 @@ class Choosing {
     return `${this.seats.area(first).name}, ${this.words.text(label ? "row_seats" : "some_seats", { row: label, seats: numbers })}`;
   }
 
-  /** @param {number[]} party */
-  #replace(party) {
-    this.seats.clear();
-    for (const seat of party) if (this.seats.isFree(seat)) this.seats.toggle(seat);
-    this.basket.say(this.words.text("were_chosen", { places: this.#places(party) }));
+  /** @param {number[]} party @param {number[]} instead */
+  #replace(party, instead) {
+    this.basket.exchange(party, instead);
+    this.basket.say(this.words.text("were_chosen", { places: this.#places(instead) }));
   }
 
   #tellLost() {
@@ -264,7 +286,11 @@ class Choosing {
     // While a claim is on its way these may be ours: its answer says so.
     if (this.basket.isBusy || !lost.length) return;
     const places = lost.map((seat) => this.words.fullPlace(this.seats, seat)).join("; ");
-    this.#offer(this.words.text("was_lost", { places }), [...this.seats.chosen, ...lost], false);
+    const party = [...this.seats.chosen, ...lost];
+    const offer = nearest(this.seats, party);
+    if (offer.length) this.map.showSeat(offer[0]);
+    const step = { label: this.words.text("choose_instead", { places: this.#places(offer) }), act: () => this.#replace(party, offer), first: true };
+    this.basket.tell("warn", this.words.text("was_lost", { places }), offer.length ? [step] : []);
   }
 
   /** @param {number} n */
@@ -284,12 +310,16 @@ async function begin() {
   const state = pageState();
   if (!box || !state) return;
   try {
-    const answer = await fetch(`${state.api}/layout?version=${state.show.version}`, { credentials: "omit" });
+    const asked = fetch(`${state.api}/layout?version=${state.show.version}`, { credentials: "omit" });
+    // What needs no data is ready before it comes: formats of money and typefaces take a phone a tenth of a second.
+    const words = new Words(state.texts, state.language, state.currency, state.digits);
+    warm(words);
+    const answer = await asked;
     if (!answer.ok) throw new Error(`The layout was answered with ${answer.status}.`);
     const seats = new Seats(await answer.json(), state.tiers);
     const live = new Live(seats, state.api);
     await live.start();
-    new Choosing(box, state, seats, live);
+    new Choosing(box, state, seats, live, words);
     for (const plain of document.querySelectorAll("[data-plain]")) plain.remove();
   } catch (error) {
     document.documentElement.classList.add("plain");

@@ -35,9 +35,12 @@ export class Legend extends EventTarget {
     const list = make("ul", { class: "legend prices-of", "aria-label": words.text("prices") });
     for (const price of seats.prices) list.append(this.#price(price));
     if (seats.access.size) list.append(this.#access());
+    const kinds = new Set(seats.access.values());
     box.append(list, make("ul", { class: "legend", "aria-label": words.text("marks") },
       ...["free", "chosen", "taken", ...(seats.state.includes(BLOCKED) ? ["blocked"] : [])].map((kind) =>
         make("li", {}, make("span", { class: `dot ${kind}`, "aria-hidden": "true" }, kind === "chosen" ? "✓" : ""), ` ${words.text(`mark_${kind}`)}`)),
+      ...["access_wheelchair", "access_companion"].filter((kind) => kinds.has(kind)).map((kind) =>
+        make("li", {}, make("span", { class: `dot ${kind}`, "aria-hidden": "true" }), ` ${words.text(kind)}`)),
       make("li", {}, this.#live)));
     seats.addEventListener("change", () => {
       this.#timer ||= window.setTimeout(() => {

@@ -4,7 +4,7 @@
  * is not a hundred thousand elements.
  */
 
-import { BLOCKED, CHOSEN, FREE } from "./seats.js";
+import { CHOSEN, FREE } from "./seats.js";
 import { make } from "./words.js";
 
 /** @typedef {import("./seats.js").Seats} Seats */
@@ -17,6 +17,8 @@ import { make } from "./words.js";
 const OPEN_WHOLE_MAX = 700;
 /** Counts of rows and sections follow the changes so often, in milliseconds. */
 const COUNT_EVERY = 500;
+/** So long the list waits at most for the first picture of the map, in milliseconds. */
+const LATEST = 400;
 
 /** The list. Tells `pick` with a seat that somebody wants to choose or let go, `area` with the index of one for standing. */
 export class SeatList extends EventTarget {
@@ -40,10 +42,18 @@ export class SeatList extends EventTarget {
     this.box = box;
     this.seats = seats;
     this.words = words;
-    seats.areas.forEach((area, index) => box.append(area.seated ? this.#section(area) : this.#standing(area, index)));
     seats.addEventListener("change", (event) => this.#changed(/** @type {CustomEvent} */ (event).detail));
     box.addEventListener("click", (event) => this.#clicked(event));
     box.addEventListener("keydown", (event) => this.#pressed(event));
+    // The map is seen first; a page that nobody looks at has no frames.
+    requestAnimationFrame(() => setTimeout(() => this.#begin()));
+    setTimeout(() => this.#begin(), LATEST);
+  }
+
+  /** Makes the sections. */
+  #begin() {
+    if (this.box.children.length) return;
+    this.box.append(...this.seats.areas.map((area, index) => (area.seated ? this.#section(area) : this.#standing(area, index))));
     this.#count();
   }
 
@@ -55,6 +65,7 @@ export class SeatList extends EventTarget {
 
   /** Opens the section and the row of a seat and goes there. @param {number} seat */
   focus(seat) {
+    this.#begin();
     const row = this.seats.row(seat);
     const section = /** @type {HTMLDetailsElement} */ (this.box.children[row.area]);
     section.open = true;
@@ -134,12 +145,7 @@ export class SeatList extends EventTarget {
     const button = this.#buttons.get(seat);
     if (!button) return;
     const state = this.seats.state[seat];
-    const said = state === FREE ? "state_free" : state === CHOSEN ? "state_chosen" : state === BLOCKED ? "state_blocked" : "state_taken";
-    const access = this.seats.access.get(seat);
-    const name = [
-      this.words.place(this.seats, seat), this.words.price(this.seats.area(seat)), ...(access ? [this.words.text(access)] : []),
-      this.words.text(said),
-    ].join(", ");
+    const name = [this.words.place(this.seats, seat), this.words.price(this.seats.area(seat)), this.words.state(this.seats, seat)].join(", ");
     button.setAttribute("aria-label", name);
     button.setAttribute("aria-pressed", String(state === CHOSEN));
     button.setAttribute("aria-disabled", String(!this.seats.isFree(seat)));

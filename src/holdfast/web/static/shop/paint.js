@@ -1,28 +1,34 @@
 /**
- * How seats look: each state a shape of its own, so that none is told by its colour alone. All sizes are metres; the context
- * is scaled before.
+ * How the plan looks: areas as shapes in the colour of their price, seats each state in a shape of its own, so that none is
+ * told by its colour alone. Sizes are metres; the context is scaled before.
  */
 
+import { outline } from "./outline.js";
 import { BLOCKED, CHOSEN, FREE, TAKEN } from "./seats.js";
 
 /** @typedef {import("./seats.js").Seats} Seats */
-/** @typedef {import("./words.js").Words} Words */
+/** @typedef {import("./seats.js").Area} Area */
+/** @typedef {import("./seats.js").Row} Row */
 /** @typedef {[number, number, number, number]} Box  left, top, right, bottom */
+/** @typedef {"free" | "pale" | "gone"} Look  of an area: to be had, not wanted, sold out */
 
 /** The half width of a seat in metres; neighbours stand half a metre apart. */
 export const RADIUS = 0.21;
-/** From this radius in CSS pixels on seats are shapes, and from the second on they carry their numbers. */
+/** From these radii in CSS pixels on seats are seen at all, are shapes, and carry their numbers. */
+export const SEATS_FROM = 1.25;
 export const SHAPES_FROM = 3;
 export const NUMBERS_FROM = 8;
+/** Within so many times SEATS_FROM seats take the place of the coloured shapes. */
+const FADE = 1.5;
 const COLOURS = 8;
 /** More than there are colours, plain and pale. */
 const LOOKS = 32;
-/** How much of a seat is left that is free but not wanted. */
-const PALE = 0.22;
-/** The floor that a row stands on is so deep, in metres: somewhat more than the rows are apart. */
-const ROW_DEPTH = 1.05;
-/** The floor follows a curved row at every so many seats. */
-const ROW_STEP = 5;
+/** How much is left of what is free but not wanted. */
+const PALE = 0.25;
+/** An area reaches so far beyond the middles of its outermost seats, in metres. */
+const RIM = 0.55;
+/** The name of a row stands so far from the middle of its last seat, in metres. */
+const ROW_NAME = 0.44;
 const NAMES = ["map-ground", "map-area", "map-line", "map-text", "seat-taken", "seat-chosen", "seat-on-chosen", "seat-on"];
 
 /** Which of the colours `--seat-1` to `--seat-8` a price has, as the legend shows it. @param {Seats} seats @param {number} amount */
@@ -30,175 +36,220 @@ export function colourOf(seats, amount) {
   return (Math.max(0, seats.prices.indexOf(amount)) % COLOURS) + 1;
 }
 
+/** How far seats have taken the place of the coloured shapes: 0 to 1. @param {number} radius of a seat in CSS pixels */
+export function nearness(radius) {
+  return Math.min(1, Math.max(0, (radius / SEATS_FROM - 1) / (FADE - 1)));
+}
+
 export class Painter {
   /** What the stylesheet says. @type {Record<string, string>} */
   colours = {};
   /** Which seats are shown as to be had; the others stay, paler. @type {(seat: number) => boolean} */
   wanted = () => true;
+  /** Around each area. @type {Path2D[]} */
+  shapes;
+  /** How many seats were painted so far. */
+  painted = 0;
 
-  /** @type {Record<string, number>} */
-  #pixels = {};
+  /** @type {Record<string, number[]>} */
+  #rgb = {};
   #probe = /** @type {CanvasRenderingContext2D} */ (document.createElement("canvas").getContext("2d", { willReadFrequently: true }));
+  /** Colour of each area's price. @type {number[]} */
+  #priced;
+  /** Whether anything of an area is wanted. @type {boolean[]} */
+  #wantedAreas;
 
-  /** @param {Seats} seats @param {Words} words */
-  constructor(seats, words) {
+  /** @param {Seats} seats */
+  constructor(seats) {
     this.seats = seats;
-    this.words = words;
+    this.shapes = seats.areas.map((area) => outline(seats, area));
+    this.#priced = seats.areas.map((area) => colourOf(seats, area.price));
+    this.#wantedAreas = seats.areas.map(() => true);
+  }
+
+  /** @param {(seat: number) => boolean} wanted */
+  filter(wanted) {
+    this.wanted = wanted;
+    this.#wantedAreas = this.seats.areas.map(({ rows }) =>
+      !rows.length || rows.some(({ first, count }) => {
+        for (let seat = first; seat < first + count; seat += 1) if (wanted(seat)) return true;
+        return false;
+      }));
   }
 
   /** Takes the colours that hold for an element now. @param {Element} element */
   readColours(element) {
     const style = getComputedStyle(element);
-    this.#pixels = {};
     const names = [...NAMES, ...Array.from({ length: COLOURS }, (_, i) => `seat-${i + 1}`)];
-    for (const name of names) this.colours[name] = style.getPropertyValue(`--${name}`).trim() || "#888";
-  }
-
-  /**
-   * Paints what of the plan lies in the box.
-   * @param {CanvasRenderingContext2D} context
-   * @param {number} scale device pixels per metre
-   * @param {number} ratio device pixels per CSS pixel
-   * @param {Box} box
-   */
-  paint(context, scale, ratio, box) {
-    this.#ground(context, scale, box);
-    this.#seats(context, scale, ratio, box);
-  }
-
-  /**
-   * Paints all of the plan small, seats as plain pixels: a stadium in a few milliseconds, where fifty thousand calls for a
-   * rectangle take a fifth of a second.
-   * @param {CanvasRenderingContext2D} context
-   * @param {number} scale pixels per metre
-   * @param {Box} box
-   */
-  paintSmall(context, scale, box) {
-    this.#ground(context, scale, box);
-    const { width, height } = context.canvas;
-    const image = context.getImageData(0, 0, width, height);
-    const pixels = new Uint32Array(image.data.buffer);
-    const { xs, ys, state, rows } = this.seats;
-    const taken = this.#pixel("seat-taken");
-    const chosen = this.#pixel("seat-chosen");
-    const whole = Math.max(1, Math.round(RADIUS * 2 * scale));
-    const part = Math.max(1, Math.round(whole * 0.45));
-    for (const row of rows) {
-      const name = `seat-${colourOf(this.seats, this.seats.areas[row.area].price)}`;
-      const [free, pale] = [this.#pixel(name), this.#pixel(name, PALE)];
-      for (let seat = row.first; seat < row.first + row.count; seat += 1) {
-        const kind = state[seat];
-        const size = kind === FREE || kind === CHOSEN ? whole : part;
-        const colour = kind === FREE ? (this.wanted(seat) ? free : pale) : kind === CHOSEN ? chosen : taken;
-        const x = Math.round((xs[seat] - box[0]) * scale - size / 2);
-        const y = Math.round((ys[seat] - box[1]) * scale - size / 2);
-        if (x < 0 || y < 0 || x + size > width || y + size > height) continue;
-        for (let line = y; line < y + size; line += 1) pixels.fill(colour, line * width + x, line * width + x + size);
-      }
-    }
-    context.putImageData(image, 0, 0);
-  }
-
-  /** A colour as one pixel, as it looks on the floor of a row. @param {string} name @param {number} [alpha] */
-  #pixel(name, alpha = 1) {
-    const key = `${name} ${alpha}`;
-    if (this.#pixels[key] === undefined) {
-      this.#probe.globalAlpha = 1;
-      this.#probe.fillStyle = this.colours["map-area"];
-      this.#probe.fillRect(0, 0, 1, 1);
-      this.#probe.globalAlpha = alpha;
+    this.#probe.canvas.width = names.length;
+    names.forEach((name, at) => {
+      this.colours[name] = style.getPropertyValue(`--${name}`).trim() || "#888";
       this.#probe.fillStyle = this.colours[name];
-      this.#probe.fillRect(0, 0, 1, 1);
-      [this.#pixels[key]] = new Uint32Array(this.#probe.getImageData(0, 0, 1, 1).data.buffer);
-    }
-    return this.#pixels[key];
+      this.#probe.fillRect(at, 0, 1, 1);
+    });
+    const { data } = this.#probe.getImageData(0, 0, names.length, 1);
+    names.forEach((name, at) => (this.#rgb[name] = [...data.subarray(at * 4, at * 4 + 3)]));
   }
 
-  /** The floors of the rows. @param {CanvasRenderingContext2D} context @param {Box} box */
-  #rows(context, [left, top, right, bottom]) {
-    const { xs, ys, rows } = this.seats;
-    context.strokeStyle = this.colours["map-area"];
-    context.lineWidth = ROW_DEPTH;
-    context.lineCap = context.lineJoin = "round";
-    context.beginPath();
-    for (const row of rows) {
-      if (row.right < left - 1 || row.left > right + 1 || row.bottom < top - 1 || row.top > bottom + 1) continue;
-      const last = row.first + row.count - 1;
-      context.moveTo(xs[row.first], ys[row.first]);
-      for (let seat = row.first + ROW_STEP; seat < last; seat += ROW_STEP) context.lineTo(xs[seat], ys[seat]);
-      context.lineTo(xs[last] + 0.001, ys[last]);
-    }
-    context.stroke();
+  /** How an area looks as a whole. @param {number} index @returns {Look} */
+  look(index) {
+    return !this.seats.areas[index].left ? "gone" : this.#wantedAreas[index] ? "free" : "pale";
   }
 
-  /** The stage and what people stand and sit on. @param {CanvasRenderingContext2D} context @param {number} scale @param {Box} box */
-  #ground(context, scale, [left, top, right, bottom]) {
-    context.lineWidth = 1 / scale;
-    context.strokeStyle = this.colours["map-line"];
-    context.fillStyle = this.colours["map-area"];
-    for (const { seated, box: [areaLeft, areaTop, areaRight, areaBottom] } of this.seats.areas) {
-      if (seated) continue;
-      context.beginPath();
-      context.roundRect(areaLeft, areaTop, areaRight - areaLeft, areaBottom - areaTop, 0.4);
-      context.fill();
-      context.stroke();
-    }
-    this.#rows(context, [left, top, right, bottom]);
-    context.lineWidth = 1 / scale;
-    context.strokeStyle = this.colours["map-line"];
-    const [x, y] = this.seats.focal;
+  /** The colour that the text on an area has from afar. @param {number} index */
+  textOn(index) {
+    return this.#readableOn(this.#floor(index));
+  }
+
+  /** What an area is filled with from afar. @param {number} index */
+  #floor(index) {
+    const look = this.look(index);
+    return look === "gone" ? this.#rgb["map-line"] : this.#mixed("map-area", `seat-${this.#priced[index]}`, look === "pale" ? PALE : 1);
+  }
+
+  /** Of the colours for text the one that is told best from what is behind it. @param {number[]} behind */
+  #readableOn(behind) {
+    const away = (/** @type {string} */ name) => Math.abs(brightness(this.#rgb[name]) - brightness(behind));
+    return this.colours[["map-text", "map-ground", "seat-on"].reduce((best, name) => (away(name) > away(best) ? name : best))];
+  }
+
+  /**
+   * The stage, and the areas as coloured shapes, which become the floor under the seats when one comes near.
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} near 0 to 1, of `nearness`
+   * @param {Box} box what is seen
+   */
+  areas(context, near, [left, top, right, bottom]) {
+    context.lineWidth = RIM * 2;
+    context.lineJoin = context.lineCap = "round";
+    this.seats.areas.forEach((area, index) => {
+      const [areaLeft, areaTop, areaRight, areaBottom] = area.box;
+      if (areaLeft > right + RIM || areaRight < left - RIM || areaTop > bottom + RIM || areaBottom < top - RIM) return;
+      const colour = mixed(this.#floor(index), this.#rgb["map-area"], area.seated ? near : 0);
+      context.fillStyle = context.strokeStyle = colour;
+      context.fill(this.shapes[index]);
+      context.stroke(this.shapes[index]);
+    });
+  }
+
+  /** The area that a point lies on, by its index; null when it lies on none. @param {number} x @param {number} y metres */
+  areaAt(x, y) {
+    this.#probe.lineWidth = RIM * 2;
+    this.#probe.lineJoin = "round";
+    const found = this.shapes.findIndex((shape, index) => {
+      const [left, top, right, bottom] = this.seats.areas[index].box;
+      if (x < left - RIM || x > right + RIM || y < top - RIM || y > bottom + RIM) return false;
+      return this.#probe.isPointInPath(shape, x, y) || this.#probe.isPointInStroke(shape, x, y);
+    });
+    return found < 0 ? null : found;
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {Box} stage @param {string} name @param {number} scale CSS pixels per metre */
+  stage(context, [left, top, right, bottom], name, scale) {
+    context.fillStyle = this.colours["map-line"];
     context.beginPath();
-    context.roundRect(x - 3, y - 1, 6, 0.8, 0.2);
+    context.roundRect(left, top, right - left, bottom - top, [(bottom - top) * 0.2, (bottom - top) * 0.2, (bottom - top) * 0.5, (bottom - top) * 0.5]);
     context.fill();
-    context.stroke();
-    context.fillStyle = this.colours["map-text"];
-    context.font = "0.5px system-ui, sans-serif";
+    const size = Math.min((bottom - top) * 0.55, Math.max(0.6, 13 / scale));
+    if (size * scale < 7) return;
+    context.fillStyle = this.#readableOn(this.#rgb["map-line"]);
+    context.font = `650 ${size}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillText(this.words.text("stage"), x, y - 0.6);
+    context.fillText(name, (left + right) / 2, (top + bottom) / 2, (right - left) * 0.9);
+  }
+
+  /** The rows of which something may be seen in the box. @param {Box} box */
+  rowsIn([left, top, right, bottom]) {
+    const around = ROW_NAME + RADIUS;
+    return this.seats.rows.filter((row) =>
+      row.right >= left - around && row.left <= right + around && row.bottom >= top - around && row.top <= bottom + around);
   }
 
   /**
+   * Seats of these rows, as far as they lie in the box. Those that are chosen are painted as free: they change at once,
+   * and `chosen` paints them on top.
    * @param {CanvasRenderingContext2D} context
-   * @param {number} scale device pixels per metre
-   * @param {number} ratio device pixels per CSS pixel
+   * @param {number} scale pixels of the screen per metre
+   * @param {number} ratio pixels of the screen per CSS pixel
+   * @param {Row[]} rows
    * @param {Box} box
    */
-  #seats(context, scale, ratio, [left, top, right, bottom]) {
-    const { xs, ys, state, rows } = this.seats;
+  paintSeats(context, scale, ratio, rows, [left, top, right, bottom]) {
+    const { xs, ys, state } = this.seats;
     const pixels = (scale * RADIUS) / ratio;
     const shapes = pixels >= SHAPES_FROM;
-    const numbers = pixels >= NUMBERS_FROM;
     /** By look, for a change of colour costs more than a seat: state, price and paleness as one number. @type {number[][]} */
     const looks = [];
     for (const row of rows) {
-      if (row.right < left || row.left > right || row.bottom < top || row.top > bottom) continue;
-      const free = 2 * colourOf(this.seats, this.seats.areas[row.area].price);
+      const free = 2 * this.#priced[row.area];
       const whole = row.left >= left && row.right <= right && row.top >= top && row.bottom <= bottom;
       for (let seat = row.first; seat < row.first + row.count; seat += 1) {
         const x = xs[seat];
         const y = ys[seat];
-        if (!whole && (x + RADIUS < left || x - RADIUS > right || y + RADIUS < top || y - RADIUS > bottom)) continue;
-        const kind = state[seat];
+        if (!whole && (x + RADIUS * 1.3 < left || x - RADIUS * 1.3 > right || y + RADIUS * 1.3 < top || y - RADIUS * 1.3 > bottom)) continue;
+        const kind = state[seat] === CHOSEN ? FREE : state[seat];
         const look = kind * LOOKS + (kind === FREE ? free + (this.wanted(seat) ? 0 : 1) : 0);
         (looks[look] ??= []).push(seat);
+        this.painted += 1;
       }
     }
     looks.forEach((seats, look) => {
       const kind = Math.floor(look / LOOKS);
       context.globalAlpha = kind === FREE && look % 2 ? PALE : 1;
       if (kind === TAKEN) this.#taken(context, seats, shapes, scale);
-      else if (kind === BLOCKED) this.#blocked(context, seats);
-      else if (kind === CHOSEN) this.#chosen(context, seats, shapes);
-      else this.#free(context, seats, shapes, this.colours[`seat-${Math.floor((look % LOOKS) / 2)}`]);
-      if (numbers && kind === FREE) this.#numbers(context, seats);
+      else if (kind === BLOCKED) this.#blocked(context, seats, shapes);
+      else this.#free(context, seats, shapes, this.colours[`seat-${Math.floor((look % LOOKS) / 2)}`], pixels);
     });
     context.globalAlpha = 1;
+    if (pixels >= NUMBERS_FROM) this.#rowNames(context, rows);
   }
 
-  /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes @param {string} colour */
-  #free(context, seats, shapes, colour) {
+  /** At both ends of each row. @param {CanvasRenderingContext2D} context @param {Row[]} rows */
+  #rowNames(context, rows) {
     const { xs, ys } = this.seats;
+    context.fillStyle = this.colours["map-text"];
+    context.font = `450 ${RADIUS * 1.15}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (const { label, first, count } of rows) {
+      if (!label || count < 2) continue;
+      for (const [end, next] of [[first, first + 1], [first + count - 1, first + count - 2]]) {
+        const [across, down] = [xs[end] - xs[next], ys[end] - ys[next]];
+        const by = ROW_NAME / Math.hypot(across, down);
+        context.fillText(label, xs[end] + across * by, ys[end] + down * by, RADIUS * 2);
+      }
+    }
+  }
+
+  /** What this buyer has chosen, to be found from afar as well. @param {CanvasRenderingContext2D} context @param {number} scale CSS pixels per metre */
+  chosen(context, scale) {
+    const { xs, ys, chosen } = this.seats;
+    const half = Math.max(RADIUS * 1.15, 4.5 / scale);
+    context.fillStyle = this.colours["seat-chosen"];
+    context.strokeStyle = this.colours["seat-on-chosen"];
+    context.lineJoin = context.lineCap = "round";
+    context.lineWidth = half * 0.3;
+    context.beginPath();
+    for (const seat of chosen) context.roundRect(xs[seat] - half, ys[seat] - half, half * 2, half * 2, half * 0.4);
+    context.fill();
+    context.beginPath();
+    for (const seat of chosen) {
+      context.moveTo(xs[seat] - half * 0.45, ys[seat] + half * 0.02);
+      context.lineTo(xs[seat] - half * 0.1, ys[seat] + half * 0.38);
+      context.lineTo(xs[seat] + half * 0.5, ys[seat] - half * 0.38);
+    }
+    context.stroke();
+  }
+
+  /** @param {string} from @param {string} to @param {number} share */
+  #mixed(from, to, share) {
+    return this.#rgb[from].map((value, at) => value + (this.#rgb[to][at] - value) * share);
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes @param {string} colour @param {number} pixels radius in CSS pixels */
+  #free(context, seats, shapes, colour, pixels) {
+    const { xs, ys, access } = this.seats;
     context.fillStyle = colour;
     if (!shapes) {
       for (const seat of seats) context.fillRect(xs[seat] - RADIUS, ys[seat] - RADIUS, RADIUS * 2, RADIUS * 2);
@@ -210,20 +261,49 @@ export class Painter {
       context.arc(xs[seat], ys[seat], RADIUS, 0, Math.PI * 2);
     }
     context.fill();
+    const marked = access.size ? seats.filter((seat) => access.has(seat)) : [];
+    if (marked.length) this.#access(context, marked, colour, pixels);
+    if (pixels >= NUMBERS_FROM) this.#numbers(context, marked.length ? seats.filter((seat) => access.get(seat) !== "access_wheelchair") : seats);
+  }
+
+  /** Seats for who needs them: with corners instead of round, and a sign as soon as one can read it. @param {CanvasRenderingContext2D} context @param {number[]} seats @param {string} colour @param {number} pixels */
+  #access(context, seats, colour, pixels) {
+    const { xs, ys, access } = this.seats;
+    const half = RADIUS * 1.12;
+    context.fillStyle = colour;
+    context.beginPath();
+    for (const seat of seats) context.roundRect(xs[seat] - half, ys[seat] - half, half * 2, half * 2, RADIUS * 0.25);
+    context.fill();
+    if (pixels < SHAPES_FROM * 1.5) return;
+    context.fillStyle = context.strokeStyle = this.colours["seat-on"];
+    context.lineWidth = RADIUS * 0.2;
+    context.lineJoin = context.lineCap = "round";
+    context.beginPath();
+    for (const seat of seats) if (access.get(seat) === "access_wheelchair") wheelchair(context, xs[seat], ys[seat]);
+    context.stroke();
+    // Who comes along: a corner of the sign, beside the number.
+    context.beginPath();
+    for (const seat of seats) {
+      if (access.get(seat) === "access_wheelchair") continue;
+      context.moveTo(xs[seat] - half * 0.85, ys[seat] - half * 0.85);
+      context.lineTo(xs[seat] - half * 0.2, ys[seat] - half * 0.85);
+      context.lineTo(xs[seat] - half * 0.85, ys[seat] - half * 0.2);
+    }
+    context.fill();
   }
 
   /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes @param {number} scale */
   #taken(context, seats, shapes, scale) {
     const { xs, ys } = this.seats;
+    const half = RADIUS * 0.5;
     if (!shapes) {
       context.fillStyle = this.colours["seat-taken"];
-      const half = RADIUS * 0.45;
       for (const seat of seats) context.fillRect(xs[seat] - half, ys[seat] - half, half * 2, half * 2);
       return;
     }
-    const half = RADIUS * 0.5;
     context.strokeStyle = this.colours["seat-taken"];
-    context.lineWidth = Math.max(1 / scale, RADIUS * 0.22);
+    context.lineCap = "round";
+    context.lineWidth = Math.max(1 / scale, RADIUS * 0.24);
     context.beginPath();
     for (const seat of seats) {
       context.moveTo(xs[seat] - half, ys[seat] - half);
@@ -234,41 +314,45 @@ export class Painter {
     context.stroke();
   }
 
-  /** A bar, as on a closed road. @param {CanvasRenderingContext2D} context @param {number[]} seats */
-  #blocked(context, seats) {
-    context.fillStyle = this.colours["seat-taken"];
-    for (const seat of seats) {
-      context.fillRect(this.seats.xs[seat] - RADIUS * 0.7, this.seats.ys[seat] - RADIUS * 0.16, RADIUS * 1.4, RADIUS * 0.32);
-    }
-  }
-
-  /** @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes */
-  #chosen(context, seats, shapes) {
+  /** A bar, as on a closed road. @param {CanvasRenderingContext2D} context @param {number[]} seats @param {boolean} shapes */
+  #blocked(context, seats, shapes) {
     const { xs, ys } = this.seats;
-    const half = RADIUS * 1.12;
-    context.fillStyle = this.colours["seat-chosen"];
-    context.beginPath();
-    for (const seat of seats) context.roundRect(xs[seat] - half, ys[seat] - half, half * 2, half * 2, RADIUS * 0.4);
-    context.fill();
-    if (!shapes) return;
-    context.strokeStyle = this.colours["seat-on-chosen"];
-    context.lineWidth = RADIUS * 0.3;
-    context.beginPath();
-    for (const seat of seats) {
-      context.moveTo(xs[seat] - RADIUS * 0.5, ys[seat]);
-      context.lineTo(xs[seat] - RADIUS * 0.1, ys[seat] + RADIUS * 0.4);
-      context.lineTo(xs[seat] + RADIUS * 0.55, ys[seat] - RADIUS * 0.45);
-    }
-    context.stroke();
+    const [half, thick] = shapes ? [RADIUS * 0.75, RADIUS * 0.2] : [RADIUS * 0.8, RADIUS * 0.4];
+    context.fillStyle = this.colours["seat-taken"];
+    for (const seat of seats) context.fillRect(xs[seat] - half, ys[seat] - thick, half * 2, thick * 2);
   }
 
   /** @param {CanvasRenderingContext2D} context @param {number[]} seats */
   #numbers(context, seats) {
     const { xs, ys } = this.seats;
     context.fillStyle = this.colours["seat-on"];
-    context.font = `600 ${RADIUS}px system-ui, sans-serif`;
+    context.font = `650 ${RADIUS}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
     for (const seat of seats) context.fillText(this.seats.number(seat), xs[seat], ys[seat] + 0.01, RADIUS * 1.7);
   }
+}
+
+/** The sign of a wheelchair, in lines. @param {CanvasRenderingContext2D} context @param {number} x @param {number} y */
+function wheelchair(context, x, y) {
+  const r = RADIUS;
+  context.moveTo(x - r * 0.1, y - r * 0.72);
+  context.lineTo(x - r * 0.1, y - r * 0.7);
+  context.moveTo(x - r * 0.1, y - r * 0.35);
+  context.lineTo(x - r * 0.1, y + r * 0.12);
+  context.lineTo(x + r * 0.38, y + r * 0.12);
+  context.lineTo(x + r * 0.55, y + r * 0.62);
+  context.moveTo(x + r * 0.28, y + r * 0.42);
+  context.arc(x - r * 0.1, y + r * 0.32, r * 0.42, 0.25, Math.PI * 1.32);
+}
+
+/** How bright a colour looks, 0 to 1: its luminance, spread as the eye does it. @param {number[]} rgb */
+function brightness([red, green, blue]) {
+  const linear = (/** @type {number} */ value) => (value / 255) ** 2.2;
+  return (0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)) ** (1 / 2.4);
+}
+
+/** @param {number[]} from @param {number[]} to @param {number} share */
+function mixed(from, to, share) {
+  return `rgb(${from.map((value, at) => Math.round(value + (to[at] - value) * share)).join(" ")})`;
 }

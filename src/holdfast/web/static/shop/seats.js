@@ -7,7 +7,7 @@
  * @typedef {{total_seats: number, capacity: number, focal: [number, number], areas: AreaJson[]}} LayoutJson
  * @typedef {{id: number, name: string, area: string, amount: number}} TierJson
  * @typedef {{revision: number, areas: {id: number, available: number}[], taken: string, blocked?: string}} AvailabilityJson
- * @typedef {{revision: number, taken: number[], freed: number[], areas: {id: number, available: number}[]}} DeltaJson
+ * @typedef {{revision: number, taken: number[], freed: number[], blocked?: number[], areas: {id: number, available: number}[]}} DeltaJson
  * @typedef {{label: string, first: number, count: number, area: number, left: number, top: number, right: number, bottom: number, numbers: string[]}} Row
  * @typedef {{id: number, name: string, seated: boolean, capacity: number, left: number, box: [number, number, number, number], rows: Row[], tiers: TierJson[], price: number, least: number, spots: [number, number][]}} Area
  */
@@ -80,16 +80,18 @@ export class Seats extends EventTarget {
       this.ys.set(row.ys, row.first);
       this.rowOf.fill(this.rows.length, row.first, row.first + row.xs.length);
       (row.access ?? []).forEach((kind, i) => kind && this.access.set(row.first + i, `access_${kind}`));
+      const [left, right] = ends(row.xs);
+      const [top, bottom] = ends(row.ys);
       /** @type {Row} */
       const kept = {
         label: row.label,
         first: row.first,
         count: row.xs.length,
         area: this.areas.length,
-        left: least(row.xs) - MARGIN,
-        top: least(row.ys) - MARGIN,
-        right: most(row.xs) + MARGIN,
-        bottom: most(row.ys) + MARGIN,
+        left: left - MARGIN,
+        top: top - MARGIN,
+        right: right + MARGIN,
+        bottom: bottom + MARGIN,
         numbers: row.numbers,
       };
       area.rows.push(kept);
@@ -98,8 +100,23 @@ export class Seats extends EventTarget {
     area.box = area.seated
       ? around(area.rows.map((row) => [row.left, row.top, row.right, row.bottom]))
       : /** @type {[number, number, number, number]} */ (json.box);
-    area.spots = spots(area);
+    area.spots = this.#spots(area);
     this.areas.push(area);
+  }
+
+  /** Where the name of an area may stand, best first: at the seats in the middle of its rows, beginning with its own middle. @param {Area} area @returns {[number, number][]} */
+  #spots({ box: [left, top, right, bottom], rows }) {
+    if (!rows.length) return [[(left + right) / 2, (top + bottom) / 2]];
+    const step = Math.ceil(rows.length / SPOTS_MAX);
+    const found = rows
+      .filter((_, at) => at % step === Math.floor(step / 2))
+      .map(({ first, count }) => {
+        // An even row has its middle between two seats.
+        const [a, b] = [first + ((count - 1) >> 1), first + (count >> 1)];
+        return /** @type {[number, number]} */ ([(this.xs[a] + this.xs[b]) / 2, (this.ys[a] + this.ys[b]) / 2]);
+      });
+    const middle = found.reduce(([x, y], spot) => [x + spot[0] / found.length, y + spot[1] / found.length], [0, 0]);
+    return found.sort((a, b) => Math.hypot(a[0] - middle[0], a[1] - middle[1]) - Math.hypot(b[0] - middle[0], b[1] - middle[1]));
   }
 
   /** @param {number} seat */
@@ -181,7 +198,8 @@ export class Seats extends EventTarget {
     if (delta.revision <= this.revision) return;
     /** @type {number[]} */
     const changed = [];
-    for (const seat of delta.taken) if (this.#set(seat, TAKEN)) changed.push(seat);
+    const blocked = new Set(delta.blocked);
+    for (const seat of delta.taken) if (this.#set(seat, blocked.has(seat) ? BLOCKED : TAKEN)) changed.push(seat);
     const before = changed.length;
     for (const seat of delta.freed) if (this.#set(seat, FREE)) changed.push(seat);
     const freed = changed.length - before;
@@ -245,35 +263,22 @@ export class Seats extends EventTarget {
   }
 }
 
-/**
- * Where the name of an area may stand, best first: on its rows, beginning with those in its middle.
- * @param {Area} area
- * @returns {[number, number][]}
- */
-function spots({ box: [left, top, right, bottom], rows }) {
-  /** @type {[number, number]} */
-  const middle = [(left + right) / 2, (top + bottom) / 2];
-  if (!rows.length) return [middle];
-  const step = Math.ceil(rows.length / SPOTS_MAX);
-  return rows
-    .filter((_, at) => at % step === Math.floor(step / 2))
-    .map((row) => /** @type {[number, number]} */ ([(row.left + row.right) / 2, (row.top + row.bottom) / 2]))
-    .sort((a, b) => Math.hypot(a[0] - middle[0], a[1] - middle[1]) - Math.hypot(b[0] - middle[0], b[1] - middle[1]));
-}
-
 /** @param {string} base64 */
 function bitmap(base64) {
-  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const letters = atob(base64);
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at += 1) bytes[at] = letters.charCodeAt(at);
+  return bytes;
 }
 
-/** @param {number[]} values */
-function least(values) {
-  return values.reduce((a, b) => Math.min(a, b), Infinity);
-}
-
-/** @param {number[]} values */
-function most(values) {
-  return values.reduce((a, b) => Math.max(a, b), -Infinity);
+/** The least and the greatest. @param {number[]} values @returns {[number, number]} */
+function ends(values) {
+  let [least, most] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < least) least = value;
+    if (value > most) most = value;
+  }
+  return [least, most];
 }
 
 /**
@@ -284,9 +289,9 @@ function most(values) {
 function around(boxes) {
   if (!boxes.length) return [0, 0, 1, 1];
   return [
-    least(boxes.map((box) => box[0])),
-    least(boxes.map((box) => box[1])),
-    most(boxes.map((box) => box[2])),
-    most(boxes.map((box) => box[3])),
+    ends(boxes.map((box) => box[0]))[0],
+    ends(boxes.map((box) => box[1]))[0],
+    ends(boxes.map((box) => box[2]))[1],
+    ends(boxes.map((box) => box[3]))[1],
   ];
 }

@@ -16,6 +16,12 @@ export class Words {
   #texts;
   #money;
   #divisor;
+  #language;
+  #short;
+  /** @type {Intl.NumberFormat | null} */
+  #counts = null;
+  /** A plan says the same few prices again and again. @type {Map<number, string>} */
+  #amounts = new Map();
 
   /**
    * @param {Record<string, string>} texts
@@ -26,19 +32,41 @@ export class Words {
   constructor(texts, language, currency, digits) {
     this.#texts = texts;
     this.#divisor = 10 ** digits;
-    this.#money = new Intl.NumberFormat(language === "en" ? "en-GB" : language, {
-      style: "currency", currency, minimumFractionDigits: digits, maximumFractionDigits: digits,
-    });
+    this.#language = language === "en" ? "en-GB" : language;
+    this.#money = this.#format(currency, digits);
+    this.#short = this.#format(currency, 0);
   }
 
   /** The text with its values; its key where the page has none, so that it is found. @param {string} key @param {Record<string, string | number>} [values] */
   text(key, values = {}) {
-    return (this.#texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+    return (this.#texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => this.#said(values[name] ?? whole));
   }
 
   /** @param {number} amount in minor units */
   money(amount) {
-    return amount ? this.#money.format(amount / this.#divisor) : this.text("free_of_charge");
+    let said = this.#amounts.get(amount);
+    if (said === undefined) {
+      said = amount ? this.#money.format(amount / this.#divisor) : this.text("free_of_charge");
+      this.#amounts.set(amount, said);
+    }
+    return said;
+  }
+
+  /** As short as it can be said, for where there is little room. @param {number} amount in minor units */
+  shortMoney(amount) {
+    return amount && amount % this.#divisor === 0 ? this.#short.format(amount / this.#divisor) : this.money(amount);
+  }
+
+  /** @param {string} currency @param {number} digits */
+  #format(currency, digits) {
+    return new Intl.NumberFormat(this.#language, { style: "currency", currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
+  }
+
+  /** @param {string | number} value */
+  #said(value) {
+    if (typeof value === "string" || value < 1000) return String(value);
+    this.#counts ??= new Intl.NumberFormat(this.#language);
+    return this.#counts.format(value);
   }
 
   /** What a place of the area costs: one price, or where it begins. @param {Area} area */
@@ -51,6 +79,13 @@ export class Words {
   place(seats, seat) {
     const { label } = seats.row(seat);
     return this.text(label ? "row_seat" : "seat", { row: label, seat: seats.number(seat) });
+  }
+
+  /** What a seat is for and who has it, as people say it: "wheelchair place, free". @param {import("./seats.js").Seats} seats @param {number} seat */
+  state(seats, seat) {
+    const state = this.text(["state_free", "state_taken", "state_chosen", "state_blocked"][seats.state[seat]]);
+    const access = seats.access.get(seat);
+    return access ? `${this.text(access)}, ${state}` : state;
   }
 
   /** Area, row and seat. @param {import("./seats.js").Seats} seats @param {number} seat */
