@@ -13,6 +13,7 @@ const BYTES_MAX = 1_000_000;
 const PATIENCE_MS = 10_000;
 /** Rights that are to go from this browser as soon as there is a network. */
 const FORGOTTEN = "forgotten";
+const FORGOTTEN_MAX = 100;
 
 /**
  * Keeps the tickets of the page at `door` as they are now; answers with the page, or with null when it could not be had.
@@ -60,13 +61,14 @@ export async function all() {
 
 /** Takes tickets off this device: the copy at once, the right to them too, or as soon as there is a network. @param {string} door */
 export async function remove(door) {
-  try {
-    localStorage.setItem(FORGOTTEN, JSON.stringify([...new Set([...forgotten(), door])].slice(-100)));
-  } catch {
-    // Without a place to remember it, it is asked for now or not at all.
-  }
+  store([...new Set([...forgotten(), door])].slice(-FORGOTTEN_MAX));
   await (await opened())?.delete(door);
   await forget(door);
+}
+
+/** The right is here again, by a link: it is not to go any more. @param {string} door */
+export function recall(door) {
+  store(forgotten().filter((each) => each !== door));
 }
 
 /** Has the server take away what could not be reached when it was removed. */
@@ -82,9 +84,7 @@ async function forget(door) {
     });
     // It leads on to a page that nobody looks at; what is no booking at all is as good as forgotten.
     if (answer.type !== "opaqueredirect" && !(answer.status >= 400 && answer.status < 500 && answer.status !== 429)) return;
-    const left = forgotten().filter((each) => each !== door);
-    if (left.length) localStorage.setItem(FORGOTTEN, JSON.stringify(left));
-    else localStorage.removeItem(FORGOTTEN);
+    recall(door);
   } catch {
     // Another time.
   }
@@ -97,6 +97,16 @@ function forgotten() {
     return Array.isArray(found) ? found.filter((each) => typeof each === "string" && /^\/shows\/.*\/door$/.test(each)) : [];
   } catch {
     return [];
+  }
+}
+
+/** @param {string[]} doors */
+function store(doors) {
+  try {
+    if (doors.length) localStorage.setItem(FORGOTTEN, JSON.stringify(doors));
+    else localStorage.removeItem(FORGOTTEN);
+  } catch {
+    // Without a place to remember them, they are asked for now or not at all.
   }
 }
 

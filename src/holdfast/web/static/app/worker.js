@@ -54,8 +54,8 @@
     const copy = await copyOf(url.pathname).catch(() => undefined);
     try {
       const answer = await (copy ? within(network, NETWORK_MS) : network);
-      // A server that fails is no better than none; a page that was moved or is not there is the truth.
-      if (!copy || answer.status < 500) {
+      // A server that fails, or has no time, is no better than none; a page that was moved or is not there is the truth.
+      if (!copy || (answer.status < 500 && answer.status !== 429)) {
         event.waitUntil(speak(answer).catch(() => {}));
         return answer;
       }

@@ -3,8 +3,11 @@
  * a form, and the address is clean before anything else happens.
  */
 
+import { recall } from "../app/kept.js";
+
 const secret = new URLSearchParams(location.hash.slice(1)).get("secret");
 if (secret) {
+  recall(`${location.pathname.replace(/\/$/, "")}/door`);
   history.replaceState(null, "", location.pathname + location.search);
   const form = document.createElement("form");
   form.method = "post";
