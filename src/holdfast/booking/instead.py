@@ -27,13 +27,17 @@ def instead(view: View, show: Show, seats: Sequence[int], gone: Sequence[int]) -
     """
     if len(seats) > PARTY_MAX:
         return []
+    parties, tried = _parties(view, seats), None
     for afresh in (False, True):
         taken = view.proposed(afresh=afresh)
         _mark(taken, gone)
-        found = _equal(view, show, _parties(view, seats), frozenset(gone), taken)
+        if taken == tried:
+            break
+        found = _equal(view, show, parties, frozenset(gone), taken)
+        _mark(taken, found)
         if found:
-            _mark(taken, found)
             return found
+        tried = taken
     return []
 
 

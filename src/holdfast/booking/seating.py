@@ -42,7 +42,9 @@ BANDS_MAX = 64
 BAND_SEATS_MIN = 64
 
 # Seats near others are looked for in this many pieces of rows before and behind theirs, and only then in all of the area.
-PIECES_NEAR = 12
+PIECES_NEAR = 8
+# A party is not asked to sit in more pieces than this.
+PIECES_APART_MAX = 4
 
 Relaxed = Literal["orphan", "split"]
 T = TypeVar("T")
@@ -72,9 +74,7 @@ class _Free(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """What the aisles leave of a row: its first seat, how many there are, where the first stands, and the way from there to
-    the last.
-    """
+    """What the aisles leave of a row: where its first seat stands, and the way from there to its last."""
 
     first: int
     seats: int
@@ -85,9 +85,8 @@ class _Piece(NamedTuple):
 
 
 class _Zone:
-    """An area, or the whole house, prepared. Seats are local here: 0 is the zone's first ordinal.
-
-    What ranks all seats is made when it is first needed, for it is most of the work and not every show has them ranked.
+    """An area, or the whole house, prepared; what ranks all seats is made when it is first needed, for it is most of the
+    work. Seats are local here: 0 is the zone's first ordinal.
     """
 
     def __init__(
@@ -243,12 +242,10 @@ class _Zone:
         """What `Seating.near` says, near the point. `at` is a seat near it, if one is known."""
         pieces = self.pieces
         if at is None:
-            # To know about where to begin, some of them are looked at.
-            some = range(0, len(pieces), 1 + len(pieces) // 64)
-            piece = min(some, key=lambda i: hypot(pieces[i].x - x, pieces[i].y - y))
-            at = pieces[piece].first
-        else:
-            piece = bisect_right(pieces, at, key=lambda each: each.first) - 1
+            # About where to begin: some of them are looked at.
+            some = pieces[:: 1 + len(pieces) // 64]
+            at = min(some, key=lambda each: hypot(each.x - x, each.y - y)).first
+        piece = bisect_right(pieces, at, key=lambda each: each.first) - 1
         around = pieces[max(0, piece - PIECES_NEAR) : piece + PIECES_NEAR + 1]
         begin, end = around[0].first, around[-1].first + around[-1].seats
         near = self.free(taken, begin, end)
@@ -281,7 +278,7 @@ class _Zone:
         careful, careless = self.together(free, n, begin)
         starts = careful or (0 if fine else careless)
         best, least = None, inf
-        for first, seats, left, top, dx, dy in around:
+        for first, seats, left, top, dx, dy in around if starts else ():
             here = starts >> (first - begin) & ((1 << seats) - 1)
             if not here:
                 continue
@@ -312,15 +309,18 @@ class _Zone:
         return last_one if before and at - last_one < next_one - at else next_one
 
     def _apart(self, free: int, n: int, begin: int, find: Callable[[int, int], int | None]) -> list[int]:
-        """So many of the free seats, of which there are enough, in the largest pieces that `find` finds."""
+        """So many of the free seats, of which there are enough, in the largest pieces that `find` finds; none in too many."""
         seats: list[int] = []
-        piece = n - 1
+        piece, pieces = n - 1, 0
         while len(seats) < n:
             piece = min(piece, n - len(seats))
+            if pieces + -(-(n - len(seats)) // piece) > PIECES_APART_MAX:
+                return []
             found = find(free, piece)
             if found is None:
                 piece -= 1
                 continue
+            pieces += 1
             seats += range(found, found + piece)
             free &= ~(((1 << piece) - 1) << found - begin)
         return sorted(seats)
@@ -429,7 +429,7 @@ class Seating:
         careful: bool = False,
     ) -> tuple[int, ...]:
         """As many free seats as these, ascending, as near to them as can be: together, leaving nobody alone; else together;
-        else apart. Empty when there are too few. These seats are all of one area; `area` is another one to look in.
+        else apart, in PIECES_APART_MAX pieces at the most. Empty when there are too few. These seats are all of one area; `area` is another one to look in.
         `careful`: rather far away than leaving somebody alone.
 
         A tenth of a millisecond, in however large a house: near the seats it is exact to a seat or two, and farther
