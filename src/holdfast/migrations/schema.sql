@@ -460,6 +460,10 @@ CREATE TABLE public.organizers (
     second_factor_required boolean DEFAULT false NOT NULL,
     retention_days integer,
     suspended_at timestamp with time zone,
+    colour text,
+    embed_origins text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT organizers_colour_check CHECK ((colour ~ '^#[0-9a-f]{6}$'::text)),
+    CONSTRAINT organizers_embed_origins_check CHECK ((cardinality(embed_origins) <= 20)),
     CONSTRAINT organizers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255))),
     CONSTRAINT organizers_retention_days_check CHECK (((retention_days >= 7) AND (retention_days <= 36500)))
 );
@@ -710,6 +714,8 @@ CREATE TABLE public.seat_rows (
     xs real[] NOT NULL,
     ys real[] NOT NULL,
     gap_after integer[] DEFAULT '{}'::integer[] NOT NULL,
+    access text[],
+    CONSTRAINT access_of_each_seat CHECK (((cardinality(access) = cardinality(numbers)) AND (array_remove(access, NULL::text) <@ ARRAY['wheelchair'::text, 'companion'::text]))),
     CONSTRAINT seat_rows_check CHECK (((cardinality(xs) = cardinality(numbers)) AND (cardinality(ys) = cardinality(numbers)))),
     CONSTRAINT seat_rows_first_seat_check CHECK ((first_seat >= 0)),
     CONSTRAINT seat_rows_numbers_check CHECK (((cardinality(numbers) >= 1) AND (cardinality(numbers) <= 1000))),
@@ -783,9 +789,18 @@ CREATE TABLE public.shows (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     transfers text DEFAULT 'allow'::text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    doors_at timestamp with time zone,
+    age_note text DEFAULT ''::text NOT NULL,
+    access_note text DEFAULT ''::text NOT NULL,
+    previous_start_time timestamp with time zone,
+    CONSTRAINT doors_before_start CHECK ((doors_at <= start_time)),
+    CONSTRAINT shows_access_note_check CHECK ((length(access_note) <= 500)),
+    CONSTRAINT shows_age_note_check CHECK ((length(age_note) <= 500)),
     CONSTRAINT shows_check CHECK (((hold_seconds_max >= hold_seconds) AND (hold_seconds_max <= 86400))),
     CONSTRAINT shows_check1 CHECK ((sale_opens_at < sale_closes_at)),
     CONSTRAINT shows_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT shows_description_check CHECK ((length(description) <= 10000)),
     CONSTRAINT shows_hold_seconds_check CHECK (((hold_seconds >= 10) AND (hold_seconds <= 3600))),
     CONSTRAINT shows_max_places_per_booking_check CHECK (((max_places_per_booking >= 1) AND (max_places_per_booking <= 10000))),
     CONSTRAINT shows_max_places_per_buyer_check CHECK (((max_places_per_buyer >= 1) AND (max_places_per_buyer <= 1000000))),
@@ -867,7 +882,9 @@ CREATE TABLE public.venues (
     version integer DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    city text DEFAULT ''::text NOT NULL,
     CONSTRAINT venues_address_check CHECK ((length(address) <= 1000)),
+    CONSTRAINT venues_city_check CHECK ((length(city) <= 100)),
     CONSTRAINT venues_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255)))
 );
 
@@ -1273,9 +1290,13 @@ CREATE INDEX shows_organizer ON public.shows USING btree (organizer_id, start_ti
 
 CREATE INDEX shows_start_time ON public.shows USING btree (start_time, show_id);
 
+CREATE INDEX shows_venue ON public.shows USING btree (venue_id, start_time, show_id) WHERE (venue_id IS NOT NULL);
+
 CREATE INDEX tickets_changed ON public.tickets USING btree (show_id, changed_at);
 
 CREATE INDEX tickets_email ON public.tickets USING btree (lower(email)) WHERE (email IS NOT NULL);
+
+CREATE INDEX venues_city ON public.venues USING btree (lower(city)) WHERE (city <> ''::text);
 
 CREATE INDEX venues_organizer ON public.venues USING btree (organizer_id, venue_id);
 
