@@ -483,6 +483,10 @@ async def test_shows_are_found_by_word_city_and_days(
     # Where there is but one city, nobody has to choose.
     await _housed(owner, a_show, "Berlin", name="Late Show")
     assert "All cities" not in (await browser.go("/")).text
+    # All of it is one organizer's, and so is the page.
+    assert (await owner.patch("/v1/organizer", json={"colour": "#8b1e3f"})).status_code == 200
+    assert "/look/8b1e3f.css" in (await browser.go("/")).loads
+    assert "/look/8b1e3f.css" not in (await browser.go("/?q=Macbeth")).loads
     await _housed(owner, a_show, "Hamburg", name="Matinee")
     assert await found(city="Berlin") == {"Late Show"}
     page = await browser.go("/?city=berlin")

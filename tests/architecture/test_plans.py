@@ -66,7 +66,9 @@ class Session:
         rows: list[Any] = await self.connection.fetch(query.text, *args)
         return rows
 
-    async def watched(self, operation: Callable[["Session"], Awaitable[None]]) -> tuple[set[str], list[str]]:
+    async def watched(
+        self, operation: Callable[["Session"], Awaitable[None]], growing: set[str] = GROWING
+    ) -> tuple[set[str], list[str]]:
         """The indexes that the operation used, and the tables that it read from end to end, with the query."""
         used: set[str] = set()
         read: list[str] = []
@@ -78,7 +80,7 @@ class Session:
                 for node in _nodes(plan["Plan"]):
                     if "Index Name" in node:
                         used.add(node["Index Name"])
-                    if node["Node Type"] == "Seq Scan" and node["Relation Name"] in GROWING:
+                    if node["Node Type"] == "Seq Scan" and node["Relation Name"] in growing:
                         read.append(
                             f"{node['Relation Name']} by {' '.join(plan['Query Text'].split())[:150]}"
                         )
@@ -423,6 +425,44 @@ async def _fill(engine: Engine, db: Database, hot: catalog.Show) -> None:
     async with db.transaction() as tx:
         await history.write_history(tx, hot, HOT_HISTORY)
         await tx.execute(FILL)
+
+
+# So many that reading all of them is not how any of them is found.
+MANY_SHOWS = """
+insert into venues (venue_id, organizer_id, name, timezone, city)
+select ('00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, (select organizer_id from organizers limit 1),
+       'House ' || i, 'UTC', case when i % 3 = 0 then 'City ' || i / 10 else '' end
+  from generate_series(1, 2000) i;
+insert into shows (show_id, organizer_id, venue_id, name, start_time, timezone, status, currency, hold_seconds, hold_seconds_max,
+                   max_places_per_booking, orphans, focus_x, focus_y)
+select gen_random_uuid(), organizer_id, venue_id, 'Show', now() + make_interval(hours => i), 'UTC', 'on_sale', 'EUR', 120, 900, 10,
+       'allow', 0, 0
+  from venues cross join generate_series(-10, 10) i;
+analyze venues; analyze shows;
+"""
+
+
+async def test_lists_of_shows_read_what_they_show(engine: Engine, db: Database, session: Session) -> None:
+    show = await _show(engine, 1, 10, 10)
+    async with db.transaction() as tx:
+        await tx.execute(MANY_SHOWS)
+    sql, now = catalog.shows.sql, clock.now()
+    narrowed = (now, UUID(int=0), None, None, None, False, None, 50)
+
+    async def lists(session: Session) -> None:
+        assert len(await session.ask(sql.list_shows, *narrowed)) == 50
+        found = await session.ask(sql.list_shows_in_city, *narrowed, "city 100")
+        assert [row["start_time"] for row in found] == sorted(row["start_time"] for row in found)
+        assert 20 < len(found) <= 50
+        assert len(await session.ask(sql.cities, now, 200)) == 200
+        assert (
+            len(await session.ask(sql.surroundings, [show.show_id, *(row["show_id"] for row in found)])) > 20
+        )
+
+    # The cities are made of all venues, one look at the shows of each.
+    used, read = await session.watched(lists, {"shows"})
+    assert read == []
+    assert {"shows_start_time", "shows_venue", "venues_city", "shows_pkey"} <= used
 
 
 def _qualifiers(plan: dict[str, Any]) -> set[str]:
