@@ -16,6 +16,7 @@ from holdfast.platform import clock
 from holdfast.platform.challenge import Challenge, ChallengeFailed, ChallengeNeeded, zero_bits
 from holdfast.platform.ids import new_id
 from holdfast.platform.settings import BadSetting, Settings, read
+from tests.api.browsing import Browser
 from tests.conftest import OWNED, OWNER, _owner_hash
 
 pytestmark = pytest.mark.anyio
@@ -264,3 +265,24 @@ def test_zero_bits_are_counted_from_the_left() -> None:
         15,
         16,
     ]
+
+
+async def test_a_plain_form_says_that_it_cannot_do_the_work(here: httpx.AsyncClient, a_show: Any) -> None:
+    show = await a_show()
+    browser = Browser(here)
+    page = await browser.send((await browser.go(f"/shows/{show['id']}")).form("/claim"))
+    assert page.status == 403
+    assert "Without a script this page cannot do that for you." in page.text
+    assert page.links["Go on by the map"] == f"/shows/{show['id']}/seats"
+    ticked = (await browser.go(f"/shows/{show['id']}/seats")).form("/claim").tick("seats", "Main:1")
+    page = await browser.send(ticked)
+    assert page.status == 403
+    assert ("seats", "Main:1") in page.form("/claim").fields
+
+
+async def test_to_ask_what_became_of_an_attempt_needs_no_work(here: httpx.AsyncClient, a_show: Any) -> None:
+    show = await a_show()
+    made = await claim(here, show, solved(await posed(here, show)), KEY)
+    assert made.status_code == 201
+    found = await here.get(f"/v1/shows/{show['id']}/attempt", headers={"Idempotency-Key": KEY})
+    assert (found.status_code, found.json()["id"]) == (200, made.json()["id"])
