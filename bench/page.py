@@ -44,6 +44,15 @@ _TAIL = """
 
 `floor` is the claim's own route behind the product's own middleware, decoding, validation, encoding and one log line,
 answering a canned booking; `echo` is a bare ASGI app that sends the body back, on the same server with the same settings.
+
+## The seat map
+
+`.venv/bin/python -m bench.seatmap` sells a stadium of 50,000 seats, opens the page on which they are chosen in Chromium, at
+full speed and with the processor throttled to a quarter, and prints as JSON, in milliseconds: from the data's last byte to the
+first picture (`first_paint_ms`) and to the last (`painted_ms`), the script of a frame while the map is dragged over ground
+that is painted already (`far_frame_ms`, `near_frame_ms`) and the worst over new ground, from a click to the frame that shows
+the seat as chosen (`choose_ms`), and what the page weighs on the wire. `--against FOLDER` measures another copy of
+`src/holdfast/web/static` in turns with this one; `--at URL` measures a page that is served already.
 """
 
 
