@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from holdfast.cli import serving
+from holdfast.cli import connections, serving
+from holdfast.cli.connections import Connections
 from holdfast.cli.serving import Server, listen
 from holdfast.platform.edge import Certificate, certificate
 from holdfast.platform.errors import Busy
@@ -167,7 +168,7 @@ async def test_an_idle_connection_is_closed(begun: bytes) -> None:
 
 
 async def test_a_crowd_leaves_no_room_for_the_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "CROWDED_IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "CROWDED_IDLE_SECONDS", 0.1)
     async with served(replaced(connections_max=10)) as (_, port):
         lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(9)]
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -340,7 +341,7 @@ async def test_a_large_answer_that_is_taken_slowly_arrives_whole() -> None:
 
 
 async def test_a_closed_connection_that_is_not_drained_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.2)
     async with served() as (server, port):
         stopped = narrow(port)
         stopped.sendall(GET.replace(b"hello", b"large")[:-2] + b"Connection: close\r\n\r\n")
@@ -367,7 +368,7 @@ async def test_there_are_only_so_many_connections() -> None:
 
 async def test_one_address_has_only_so_many_unless_it_is_ours_or_trusted() -> None:
     for trusted, admitted in (("", 3), ("203.0.113.0/24", 5)):
-        connections = serving.Connections(
+        connections = Connections(
             replaced(connections_per_address_max=3, trusted_proxies=trusted), set()
         )
         assert count_admitted(connections, "203.0.113.7", 5) == admitted
@@ -376,7 +377,7 @@ async def test_one_address_has_only_so_many_unless_it_is_ours_or_trusted() -> No
         assert count_admitted(connections, "203.0.113.7", 5) == admitted, "those that left are forgotten"
 
 
-def count_admitted(connections: serving.Connections, address: str, tries: int) -> int:
+def count_admitted(connections: Connections, address: str, tries: int) -> int:
     admitted = 0
     for _ in range(tries):
         try:

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -24,7 +24,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
+# Writes at once what would else be sent, and says whether it could: not where the reader is behind.
+Push = Callable[[bytes], bool]
 B = TypeVar("B")
+
+# Where the server's scope has its Push, if it has one.
+PUSH = "holdfast.push"
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
@@ -94,6 +99,11 @@ class Call(Generic[B]):
     def method(self) -> str:
         """The method as sent: HEAD where a GET route answers it."""
         return str(self.scope["method"])
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether the client asks for a WebSocket; only a route that `upgrades` is ever called for one."""
+        return bool(self.scope["type"] == "websocket")
 
     @property
     def client_ip(self) -> str:
@@ -169,8 +179,31 @@ def created(body: Any, location: str) -> Answer:
     return Answer(201, body, ((b"location", location.encode("ascii")),))
 
 
+class Closing(NamedTuple):
+    """How a WebSocket is closed: a code of RFC 6455, or one of ours from 4000 on, and why, in 123 bytes."""
+
+    code: int
+    reason: str
+
+
+class Telling(AsyncIterator[bytes]):
+    """What one reader is told as it happens. Closed by `aclose` when the reader goes away.
+
+    `push` is set before the first item is asked for, where the server has one; whoever tells may use it while an item is
+    waited for. `closing` says why there is no more.
+    """
+
+    push: Push | None = None
+    closing = Closing(1000, "")
+
+    async def aclose(self) -> None:
+        """Nobody listens any more. May be called more than once."""
+
+
 def event_stream(chunks: AsyncIterator[bytes]) -> Answer:
-    """Server-Sent Events: `chunks` are whole events. The iterator is closed when the client goes away."""
+    """Server-Sent Events, or for a WebSocket its messages: `chunks` are whole ones. The iterator is closed when the
+    client goes away.
+    """
     headers = ((b"cache-control", b"no-store, no-transform"), (b"x-accel-buffering", b"no"))
     return Answer(200, chunks, headers, EVENTS)
 
@@ -223,3 +256,12 @@ def problem(refusal: Refusal, request_id: str) -> Answer:
     if refusal.status == 401:
         headers = (*headers, (b"www-authenticate", b"Bearer"))
     return Answer(refusal.status, _encode(content), headers, PROBLEM)
+
+
+def denying(send: Send) -> Send:
+    """Answers the request for a WebSocket as any other request: what is sent as HTTP stands in place of the upgrade."""
+
+    async def deny(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    return deny

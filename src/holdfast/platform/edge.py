@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid_utils import uuid7
 
 from holdfast.platform import telemetry
-from holdfast.platform.calls import Header, Message, Receive, Scope, Send, problem
+from holdfast.platform.calls import Header, Message, Receive, Scope, Send, denying, problem
 from holdfast.platform.errors import Refusal
 from holdfast.platform.http import SECURITY
 from holdfast.platform.settings import BadSetting, Settings
@@ -50,6 +50,14 @@ class WrongHost(Refusal):
     title = "This server does not answer for the host that was asked for."
 
 
+class WrongOrigin(Refusal):
+    """Browsers let every site open a WebSocket, and CORS says nothing of it: the Origin has to be looked at."""
+
+    code = "wrong_origin"
+    status = 403
+    title = "Pages of that site may not open a WebSocket here."
+
+
 class HeadTooLarge(Refusal):
     code = "head_too_large"
     status = 431
@@ -65,6 +73,8 @@ class Malformed(Refusal):
 class Edge:
     """An ASGI app in front of another: sets the true client and scheme, looks at Host, speaks CORS, adds HSTS.
 
+    WebSockets are opened to programs, to its own pages and to those of the CORS origins.
+
     Raises BadSetting for a setting that cannot be understood.
     """
 
@@ -72,6 +82,7 @@ class Edge:
         self._app = app
         self._trusts = Proxies(settings.trusted_proxies)
         self._origins = _origins(settings.cors_origins)
+        self._own = settings.address.lower().encode()
         self._hosts = _hosts(settings)
         self._known_hosts: set[bytes] = set()
         # A browser that is told so of `localhost` would refuse plain HTTP on every port of the machine.
@@ -87,14 +98,20 @@ class Edge:
         return bool(self._trusts or self._hosts is not None or self._adds)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
-        if scope["type"] != "http":
+        is_socket = scope["type"] == "websocket"
+        if scope["type"] != "http" and not is_socket:
             return self._app(scope, receive, send)
         if self._trusts:
             self._trusts.see_through(scope)
         if self._hosts is not None:
             for name, value in scope["headers"]:
                 if name == b"host" and value not in self._known_hosts and not self._answers_for(value):
-                    return _refuse(WrongHost("HOLDFAST_ALLOWED_HOSTS lists the names it answers for."), send)
+                    refusal = WrongHost("HOLDFAST_ALLOWED_HOSTS lists the names it answers for.")
+                    return _refuse(refusal, denying(send) if is_socket else send)
+        if is_socket:
+            if self._may_open(scope):
+                return self._app(scope, receive, send)
+            return _refuse(WrongOrigin("HOLDFAST_CORS_ORIGINS lists those that may."), denying(send))
         if not self._adds:
             return self._app(scope, receive, send)
         added: list[Header] = []
@@ -114,6 +131,16 @@ class Edge:
                     return _allow(added, send)
                 added.append((b"access-control-expose-headers", _EXPOSED))
         return self._app(scope, receive, _adding(added, send) if added else send)
+
+    def _may_open(self, scope: Scope) -> bool:
+        # Programs have no origin. The Host is the one that the browser asked: no page can make it send another.
+        headers = scope["headers"]
+        for name, origin in headers:
+            if name == b"origin" and origin.lower() != self._own and origin not in self._origins:
+                asked = [host for other, host in headers if other == b"host"]
+                if asked != [origin.partition(b"://")[2]]:
+                    return False
+        return True
 
     def _answers_for(self, host: bytes) -> bool:
         assert self._hosts is not None
@@ -165,7 +192,8 @@ class Proxies:
             # The last one is the nearest proxy's own; those before it may be the client's.
             scheme = schemes[-1].rpartition(b",")[2].strip().lower()
             if scheme in (b"http", b"https"):
-                scope["scheme"] = scheme.decode()
+                told = scheme.decode()
+                scope["scheme"] = told.replace("http", "ws") if scope["type"] == "websocket" else told
 
     def _trusts(self, peer: str) -> bool:
         # A peer on a unix socket has no address.
@@ -287,7 +315,7 @@ def certificate(settings: Settings) -> Certificate | None:
 
 
 def guarded(app: ASGI, settings: Settings) -> ASGI:
-    """The app behind its edge; the app itself where the settings ask for nothing."""
+    """The app behind its edge; for HTTP alone, the app itself where the settings ask for nothing."""
     edge = Edge(app, settings)
     return edge if edge.is_needed else app
 

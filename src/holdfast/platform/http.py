@@ -11,7 +11,6 @@ authorizer, answers refusals as problem+json (RFC 9457) and logs what nobody exp
 OpenAPI document of the same declarations. Paths: `{name}` is a UUID, `{name:str}` and `{name:int}` are what they say.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,14 +31,17 @@ from holdfast.platform.calls import (
     PROBLEM_TYPE,
     Answer,
     Call,
+    Closing,
     Header,
     Message,
     Moment,
     Receive,
     Scope,
     Send,
+    Telling,
     Timestamp,
     created,
+    denying,
     etag,
     event_stream,
     fresh,
@@ -57,6 +59,7 @@ from holdfast.platform.routing import (
     HeaderParameter,
     InternalError,
     MethodNotAllowed,
+    NoSocket,
     Replays,
     RequestTimeout,
     Route,
@@ -64,6 +67,7 @@ from holdfast.platform.routing import (
     UnsupportedMediaType,
     Who,
 )
+from holdfast.platform.streaming import ClientGone, converse, stream
 from holdfast.platform.telemetry import log
 
 __all__ = [
@@ -80,15 +84,18 @@ __all__ = [
     "App",
     "BodyTooLarge",
     "Call",
+    "Closing",
     "Count",
     "HeaderParameter",
     "InternalError",
     "MethodNotAllowed",
     "Moment",
+    "NoSocket",
     "Replays",
     "RequestTimeout",
     "Route",
     "Routes",
+    "Telling",
     "Timestamp",
     "UnsupportedMediaType",
     "Who",
@@ -104,6 +111,7 @@ __all__ = [
 BODY_BYTES_MAX = 1_048_576
 # What a proxy's log calls a client that left before the answer; never sent.
 CLIENT_GONE = 499
+UPGRADED = 101
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -140,10 +148,6 @@ AccessLog = Callable[[Call[Any], int, float], None]
 Lifespan = Callable[["App"], AbstractAsyncContextManager[None]]
 
 
-class ClientGone(Exception):
-    """The client went away before its request was whole."""
-
-
 class _Node:
     """One segment of the tree of paths."""
 
@@ -156,12 +160,10 @@ class _Node:
 
 
 class _Mounts(Router):
-    """Starlette's router for what is not a typed route: static files and WebSockets."""
+    """Starlette's router for what is not a typed route."""
 
     async def not_found(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            raise NotFound
-        await super().not_found(scope, receive, send)
+        raise NotFound
 
 
 class App:
@@ -254,8 +256,11 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._router(scope, receive, send)
-            return
+            if scope["type"] != "websocket":
+                await self._router(scope, receive, send)
+                return
+            # It begins as a GET, and all that holds for one holds for it.
+            scope["method"] = "GET"
         began = perf_counter()
         lines = scope["headers"]
         headers = dict(lines)
@@ -271,12 +276,16 @@ class App:
         call.db = self.db
         self.in_flight += 1
         try:
-            if self._mounted and route is self._elsewhere:
+            if self._mounted and route is self._elsewhere and not call.is_socket:
                 status = await self._serve_mounted(call, send)
             else:
                 answer = await self._settled(call, values)
-                status = answer.status
-                await _send(call, answer, send)
+                if call.is_socket and hasattr(answer.body, "__aiter__"):
+                    status = UPGRADED
+                    await converse(call, answer.body, send)
+                else:
+                    status = answer.status
+                    await _send(call, answer, denying(send) if call.is_socket else send)
         except ClientGone:
             status = CLIENT_GONE
         finally:
@@ -311,6 +320,8 @@ class App:
                 raise
         if self._count is not None and route.limit is not None:
             await self._count(call, route.limit)
+        if call.is_socket and not route.upgrades:
+            raise NoSocket
         if route.headers:
             route.check_headers(call)
         call.query = route.read_query(call.scope["query_string"])
@@ -389,6 +400,8 @@ def _stand_in(handler: Callable[[Call[Any]], Awaitable[None]], template: str, al
     route = Route("GET", "/", handler, who=ANYONE, query=None, answers={204: None}, limit=None, listed=False)
     route.template = template
     route.allowed = allowed
+    # What is not there is told to who asks for a WebSocket as to all others.
+    route.upgrades = True
     return route
 
 
@@ -495,7 +508,7 @@ async def _send(call: Call[Any], answer: Answer, send: Send) -> None:
         headers = [line for line in headers if line[0] != b"content-type"]
         body = b""
     if hasattr(body, "__aiter__"):
-        await _stream(call, status, headers, body, send)
+        await stream(call, status, headers, body, send)
         return
     if status not in (204, 304):
         headers.append((b"content-length", b"%d" % len(body)))
@@ -507,45 +520,3 @@ async def _send(call: Call[Any], answer: Answer, send: Send) -> None:
     except OSError:
         # Some servers raise when the client has gone; uvicorn drops what is sent.
         raise ClientGone from None
-
-
-async def _stream(
-    call: Call[Any], status: int, headers: list[Header], chunks: AsyncIterator[bytes], send: Send
-) -> None:
-    # Ends when the chunks end or the client goes away, whichever comes first; the iterator is always closed.
-    call.head_at = perf_counter()
-    try:
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        if call.scope["method"] == "HEAD":
-            await send({"type": "http.response.body", "body": b""})
-            return
-        pump = asyncio.ensure_future(_pump(chunks, send))
-        gone = asyncio.ensure_future(_until_gone(call.receive))
-        try:
-            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (pump, gone):
-                task.cancel()
-            ended, _ = await asyncio.gather(pump, gone, return_exceptions=True)
-        if isinstance(ended, Exception) and not isinstance(ended, OSError):
-            # The head is out, so the connection is broken off to show that the answer is not whole.
-            _log.error(
-                "stream broken off", route=call.route.template, request_id=call.request_id, exc_info=ended
-            )
-    except OSError:
-        raise ClientGone from None
-    finally:
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
-
-
-async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
-    async for chunk in chunks:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -65,6 +65,12 @@ class RequestTimeout(Refusal):
     title = "The request did not arrive in time."
 
 
+class NoSocket(Refusal):
+    code = "no_websocket"
+    status = 400
+    title = "There is no WebSocket at this address."
+
+
 class InternalError(Refusal):
     """Never raised: what the caller hears when the engine is at fault. The log has the cause, by request id."""
 
@@ -154,6 +160,7 @@ class Options(TypedDict, total=False):
     limit: Profile | None
     problems: Problems
     listed: bool
+    upgrades: bool
     example: Any
 
 
@@ -170,6 +177,7 @@ class Route:
               none, commits by itself between calls to the outside, and an equal request meanwhile is answered 409
     problems  renders refusals and faults in a form of its own (the seeds' contract)
     listed    stands in the OpenAPI document
+    upgrades  answers a WebSocket, too: the chunks of its stream are messages then
     """
 
     method: str
@@ -192,6 +200,7 @@ class Route:
     limit: Profile | None = "writes"
     problems: Problems | None = None
     listed: bool = True
+    upgrades: bool = False
     example: Any = None
 
     def __post_init__(self) -> None:

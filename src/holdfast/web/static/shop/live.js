@@ -8,9 +8,14 @@
 
 /** After so many failures in a row there is asking instead of listening; every so often listening is tried again. */
 const FAILURES_MAX = 2;
-const POLL_MS = 4000;
 const LISTEN_AGAIN_MS = 60_000;
-/** The server says something at least every 15 s; what is silent for longer is dead, whatever the browser believes. */
+/** How long to wait before the next try, doubled with each failure: thousands may have been cut off by the same restart. */
+const RETRY_MS = 2000;
+const RETRY_MAX_MS = 60_000;
+/** Where nothing changes there is asking less and less often. */
+const POLL_MS = 4000;
+const POLL_MAX_MS = 15_000;
+/** The server says at least every 15 s that it is there; what is silent for longer is dead, whatever the browser believes. */
 const SILENCE_MS = 40_000;
 /** A page that is hidden only while somebody looks up a thing need not begin anew. */
 const REST_AFTER_MS = 15_000;
@@ -27,7 +32,6 @@ export class Live extends EventTarget {
   #silence = 0;
   #rest = 0;
   #resting = false;
-  #listenAt = 0;
   /** @type {Promise<boolean> | null} */
   #reading = null;
   state = "lost";
@@ -46,7 +50,8 @@ export class Live extends EventTarget {
   async start() {
     if (!(await this.read())) throw new Error("The availability cannot be read.");
     document.addEventListener("visibilitychange", () => this.#looked());
-    addEventListener("online", () => this.#again());
+    addEventListener("online", () => this.#later(() => this.#again(), jittered(CATCH_UP_MS)));
+    addEventListener("offline", () => this.#cut());
     addEventListener("pageshow", (event) => event.persisted && this.#again());
     // A connection that is still open keeps a page from being shown at once by Back.
     addEventListener("pagehide", () => this.#stop());
@@ -87,19 +92,24 @@ export class Live extends EventTarget {
     source.addEventListener("open", heard);
     source.addEventListener("availability", (event) => {
       heard();
-      this.seats.apply(JSON.parse(/** @type {MessageEvent} */ (event).data));
+      this.seats.apply(told(event));
     });
-    source.addEventListener("reset", (event) => {
-      heard();
-      void this.#catchUp(JSON.parse(/** @type {MessageEvent} */ (event).data).revision);
-    });
-    source.addEventListener("error", () => {
-      this.#failures += 1;
-      if (this.#failures >= FAILURES_MAX) this.#poll();
-      // The browser connects again by itself, with Last-Event-ID, unless the server refused.
-      else if (source.readyState === EventSource.CLOSED) this.#later(() => this.#listen(), jittered(2000));
-    });
+    for (const kind of ["reset", "alive"]) {
+      source.addEventListener(kind, (event) => {
+        heard();
+        void this.#catchUp(told(event).revision);
+      });
+    }
+    source.addEventListener("error", () => this.#failed());
     this.#expectMore();
+  }
+
+  /** The line broke, was refused or fell silent. The browser would try again by itself, and all browsers at once. */
+  #failed() {
+    this.#stop();
+    this.#failures += 1;
+    if (this.#failures >= FAILURES_MAX) this.#poll();
+    else this.#later(() => this.#listen(), spread(RETRY_MS));
   }
 
   /** @param {number} revision that must be reached */
@@ -108,34 +118,40 @@ export class Live extends EventTarget {
       await this.read();
       if (this.seats.revision < revision) await new Promise((done) => setTimeout(done, jittered(CATCH_UP_MS)));
     }
-    if (this.seats.revision < revision) this.#listen();
+    if (this.seats.revision < revision && this.#source) this.#listen();
   }
 
   #poll() {
     this.#stop();
-    this.#listenAt = performance.now() + LISTEN_AGAIN_MS;
+    const listenAt = performance.now() + jittered(LISTEN_AGAIN_MS);
+    let wait = POLL_MS;
     const ask = async () => {
+      const before = this.seats.revision;
+      const wasLost = this.state === "lost";
       const known = await this.read();
       if (this.#resting) return;
       this.#say(known ? "polling" : "lost");
-      if (known && performance.now() > this.#listenAt) {
+      if (known && (wasLost || performance.now() > listenAt)) {
+        // What was away is back, or a while has passed: one more failure leads back here.
         this.#failures = FAILURES_MAX - 1;
-        this.#listen();
-      } else this.#later(ask, jittered(known ? POLL_MS : POLL_MS * 2));
+        this.#later(() => this.#listen(), wasLost ? spread(RETRY_MS) : 0);
+        return;
+      }
+      if (!known) wait = Math.min(wait * 2, RETRY_MAX_MS);
+      else wait = this.seats.revision === before ? Math.min(wait * 1.5, POLL_MAX_MS) : POLL_MS;
+      this.#later(ask, spread(wait));
     };
     void ask();
   }
 
   #expectMore() {
     clearTimeout(this.#silence);
-    // Comments of the server keep the connection but are not told to scripts: silence is checked, not believed.
-    this.#silence = window.setTimeout(async () => {
-      const before = this.seats.revision;
-      const known = await this.read();
-      if (this.#resting || !this.#source) return;
-      if (known && this.seats.revision === before) this.#expectMore();
-      else this.#again();
-    }, jittered(SILENCE_MS));
+    this.#silence = window.setTimeout(() => this.#failed(), jittered(SILENCE_MS));
+  }
+
+  #cut() {
+    this.#stop();
+    this.#say("lost");
   }
 
   #again() {
@@ -152,10 +168,7 @@ export class Live extends EventTarget {
         this.#resting = true;
         this.#stop();
       }, REST_AFTER_MS);
-    } else if (this.#resting) {
-      void this.read();
-      this.#again();
-    }
+    } else if (this.#resting) this.#again();
   }
 
   #stop() {
@@ -179,7 +192,17 @@ export class Live extends EventTarget {
   }
 }
 
-/** So that thousands who were cut off at once do not come back at once. @param {number} ms */
+/** @param {Event} event */
+function told(event) {
+  return JSON.parse(/** @type {MessageEvent} */ (event).data);
+}
+
+/** A little more or less. @param {number} ms */
 function jittered(ms) {
   return ms * (0.75 + Math.random() * 0.5);
+}
+
+/** So that thousands who were cut off at once do not come back at once. @param {number} ms */
+function spread(ms) {
+  return ms * (0.5 + Math.random());
 }
