@@ -82,6 +82,7 @@ async def test_each_place_of_a_confirmed_booking_has_a_ticket(buy: Any) -> None:
         "holder": "Guest",
         "state": "valid",
         "serial": 0,
+        "gates": [],
     }
     assert (second["number"], second["seat"]) == (2, "A-4")
     assert code != second["code"]
