@@ -278,6 +278,24 @@ async def test_the_database_gives_no_kept_seat_either(engine: Engine, a_show: Ma
     assert await fit(1, split=True, gone=(2, 3, 4, 5)) is None
 
 
+async def test_nothing_is_equal_to_a_kept_seat(
+    engine: Engine, client: httpx.AsyncClient, a_show: MakeShow
+) -> None:
+    """Whose money came too late for a place for a wheelchair gets the money back, and no chair."""
+    show = await a_show(areas=KEPT)
+    for seat, instead in (("A-1", None), ("A-3", [3])):
+        first = (await client.post(_url(show, "/bookings"), json={"seats": [seat]})).json()
+        await engine.db.execute(
+            "update bookings set expires_at = now() where show_id = $1 and status = 'PENDING'", show["id"]
+        )
+        assert (await client.post(_url(show, "/bookings"), json={"seats": [seat]})).is_success
+        given = await engine.db.value(
+            "select places_for(show_id, b, true) from bookings b where show_id = $1 and booking_id = $2",
+            show["id"], first["id"],
+        )  # fmt: skip
+        assert given == instead
+
+
 async def test_a_show_with_nothing_but_kept_seats_left_is_sold_out_elsewhere_too(
     client: httpx.AsyncClient, a_show: MakeShow, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
