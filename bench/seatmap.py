@@ -286,10 +286,9 @@ class Eye:
         self.page.locator("canvas.seats").scroll_into_view_if_needed()
         box = self.page.locator("canvas.seats").bounding_box()
         assert box is not None
-        self.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.75)
-        for _ in range(3):
-            self.page.mouse.wheel(0, -400)
-            self.page.wait_for_timeout(300)
+        self.page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.85)
+        self.rest()
+        self.page.get_by_role("button", name="Closer").click()
         self.rest()
 
     def _dragged(self, where: str) -> dict[str, float]:

@@ -27,6 +27,8 @@ const SETTLE = 90;
 const GLIDE = 240;
 /** The longer edge of the picture in the corner, in CSS pixels. */
 const SMALL = 120;
+/** Who points at the stair between two areas means one of them: where it is looked for, in CSS pixels. */
+const NEARBY = [[0, 0], [0, 9], [0, -9], [9, 0], [-9, 0]];
 /** So many changes at once are a new picture. */
 const MANY = 2000;
 
@@ -167,11 +169,13 @@ export class SeatMap extends EventTarget {
     return best;
   }
 
-  /** The area under a point of the canvas, by its index; null when there is none. @param {number} px @param {number} py */
+  /** The area under a point of the canvas or right beside it, by its index; null when there is none. @param {number} px @param {number} py */
   areaAt(px, py) {
-    const x = this.#view.x + px / this.#view.scale;
-    const y = this.#view.y + py / this.#view.scale;
-    return this.#painter.areaAt(x, y);
+    for (const [dx, dy] of NEARBY) {
+      const found = this.#painter.areaAt(this.#view.x + (px + dx) / this.#view.scale, this.#view.y + (py + dy) / this.#view.scale);
+      if (found !== null) return found;
+    }
+    return null;
   }
 
   /** Where a seat stands on the canvas, in CSS pixels. @param {number} seat */

@@ -105,7 +105,7 @@ export class Tiles {
         if (tile.canvas) context.drawImage(tile.canvas, tile.i * edge - shown.left, tile.j * edge - shown.top);
       }
     } else this.#stretch(context, shown, level);
-    if (painted) this.#forget(ready.length);
+    this.#forget(ready.length);
     return { painted, missing };
   }
 
