@@ -8,6 +8,7 @@ booking that was acknowledged is remembered by its id. The kinds of crowd:
     buyers     look at the availability, claim a free pair of neighbours, look again when refused; until all is sold
     readers    lists, shows and availabilities, and one claim to so many reads
     burst      everybody connects and claims once, all within one second
+    steady     so many claims a second of pairs in the second half, each at its moment, whether the last is answered or not
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -343,12 +344,62 @@ class Burst(Visitors):
         return made
 
 
+class Steady(Visitors):
+    """Claims at a fixed rate; each is measured from the moment at which it was to be sent, waiting included."""
+
+    def __init__(self, job: Crowd) -> None:
+        super().__init__(job)
+        self.path = claim_path(job.shows[0])
+        # The first half of the seats is for another crowd.
+        pairs = range(job.seats // 4, job.seats // 2)
+        self.pairs = iter(self.random.sample(pairs, len(pairs)))
+        self.idle: list[Talk] = []
+        self.due: deque[float] = deque()
+        self.is_over = False
+
+    def following(self, talk: Talk, status: bytes | None, body: bytes) -> bytes | None:
+        return None
+
+    def go_on(self, talk: Talk, status: bytes | None, body: bytes) -> None:
+        if status == b"201":
+            self.seats_sent.append(talk.kept)
+        # At the beginning all are idle.
+        if self.due:
+            self._claim(talk, self.due.popleft())
+        elif self.is_over:
+            talk.transport.close()
+        else:
+            self.idle.append(talk)
+
+    async def wait_for_all(self) -> None:
+        every = 1 / self.job.rate
+        for number in range(round(self.seconds * self.job.rate)):
+            moment = self.began + number * every
+            await asyncio.sleep(max(0.0, moment - perf_counter()))
+            if self.idle:
+                self._claim(self.idle.pop(), moment)
+            else:
+                self.due.append(moment)
+        # From here on whoever is answered goes.
+        self.is_over = True
+        for talk in tuple(self.idle):
+            talk.transport.close()
+        await super().wait_for_all()
+
+    def _claim(self, talk: Talk, moment: float) -> None:
+        pair = next(self.pairs)
+        talk.kept = (perf_counter(), [2 * pair, 2 * pair + 1])
+        talk.ask(post(self.path, b'{"seats":["%d","%d"]}' % (2 * pair + 1, 2 * pair + 2)), claiming=True)
+        talk.sent_at = moment
+
+
 KINDS: dict[str, type[Visitors]] = {
     "claims": PlainClaims,
     "draws": Draws,
     "buyers": Buyers,
     "readers": Readers,
     "burst": Burst,
+    "steady": Steady,
 }
 
 

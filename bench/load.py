@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.02
 PER_SHOW = 490_000
 
 ClaimKind = Literal["standing", "best", "pairs"]
-CrowdKind = Literal["claims", "draws", "buyers", "readers", "burst"]
+CrowdKind = Literal["claims", "draws", "buyers", "readers", "burst", "steady"]
 
 
 class LoadFailed(Exception):
@@ -66,6 +66,8 @@ class Crowd(msgspec.Struct, kw_only=True, frozen=True):
     requests: int = 0
     seats: int = 0
     reads_per_claim: int = 100
+    # Claims per second that `steady` begins, however long the answers take.
+    rate: float = 0.0
     seed: int = 1
     claims: Claims | None = None
 
