@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench import inside, machine, page, plot, report, targets, wrk
 from bench.audit import NotDurable
+from bench.audience import Audience
 from bench.heavy import Burst, Jmeter, Reads, SellOut
 from bench.load import ROOT, ClaimKind, LoadFailed
 from bench.report import Result
@@ -46,6 +47,7 @@ SCENARIOS: dict[str, Scenario] = {
         Jmeter(),
         SellOut(),
         Reads(),
+        Audience(),
         Burst(),
         History(),
         Memory(),
