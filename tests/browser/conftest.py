@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from tests.browser.seeing import TAKES
 from tests.cli.running import Up, new_folder, until
 from tests.conftest import program
 
@@ -36,21 +37,36 @@ def shop() -> Iterator[Up]:
 
 @pytest.fixture
 def visit(chromium: Browser, shop: Up) -> Iterator[Visit]:
-    """`visit(path, **options)`: a page in a browser profile of its own. A script that throws fails the test."""
+    """`visit(path, **options)`: a page in a browser profile of its own.
+
+    A script that throws fails the test; so does a request to anybody else, and what the page's own policy forbids.
+    """
     contexts = []
-    thrown: list[str] = []
+    faults: list[str] = []
+
+    def foreign(request: Request) -> None:
+        if not request.url.startswith((f"{shop.url}/", "data:", "blob:", "about:")):
+            faults.append(f"asked {request.url}")
+
+    def said(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            faults.append(message.text)
 
     def opened(path: str, *, width: int = 1280, height: int = 900, **options: Any) -> Page:
+        # Pictures are sharp on today's screens.
+        options = {"device_scale_factor": 2, **options} if TAKES else options
         context = chromium.new_context(
             base_url=shop.url, viewport={"width": width, "height": height}, **options
         )
         contexts.append(context)
+        context.on("request", foreign)
+        context.on("console", said)
+        context.on("weberror", lambda thrown: faults.append(str(thrown.error)))
         page = context.new_page()
-        page.on("pageerror", lambda error: thrown.append(str(error)))
         page.goto(path)
         return page
 
     yield opened
     for context in contexts:
         context.close()
-    assert thrown == []
+    assert faults == []
