@@ -16,8 +16,8 @@ import msgspec
 
 from holdfast.booking import Change, View, Views
 from holdfast.platform import clock, telemetry
+from holdfast.platform.calls import Closing, Telling
 from holdfast.platform.errors import Busy
-from holdfast.platform.http import Closing, Telling
 from holdfast.platform.ids import ShowId
 
 # Changes are gathered for so long, so that a flash sale is five events a second and not five hundred. The first change
