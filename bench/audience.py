@@ -67,7 +67,7 @@ class Audience(Scenario):
                 # Of the other half of the seats than the crowd before.
                 async with trial.metered(served) as hot_meter:
                     hot = await trial.claims(served, "pairs", shows, per_show=seats // 4)
-        found = self._figures(meter, load, hot_meter.figures(hot))
+            found = self._figures(meter, load, hot_meter.figures(hot))
         notes = []
         if seen:
             notes = self._add_seen(found, load, seen[0], until, meter.spent["server"])
