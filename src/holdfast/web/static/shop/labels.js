@@ -30,6 +30,8 @@ const FONT = "system-ui, sans-serif";
 export class Labels {
   /** @type {Map<string, number>} */
   #widths = new Map();
+  /** What is written next, by its typeface. @type {Map<string, {line: string, x: number, y: number, colour: string}[]>} */
+  #waiting = new Map();
   /** Half the height of the room on each area in metres, about its spot. @type {number[]} */
   #room;
   #painter;
@@ -68,6 +70,7 @@ export class Labels {
       if (afar || !area.seated) this.#onShape(context, seen, index, text, [[area.name, price, left], [area.name, area.left ? this.#words.shortMoney(area.least) : left], [area.name]]);
       else this.#onPlate(context, seen, area, text, [area.name, seen.width < 560 ? left : `${price} · ${left}`], placed);
     });
+    this.#write(context);
   }
 
   /** @param {CanvasRenderingContext2D} context @param {Seen} seen @param {number} index @param {number} text @param {string[][]} choices most first */
@@ -77,20 +80,34 @@ export class Labels {
     const half = this.#room[index] * seen.scale;
     if (across < -half * ASPECT || down < -half || across > seen.width + half * ASPECT || down > seen.height + half) return;
     const fits = (/** @type {number} */ wide, /** @type {number} */ high) => wide / 2 <= half * ASPECT * SPILL && high / 2 <= half * SPILL;
-    context.fillStyle = this.#painter.textOn(index);
+    const colour = this.#painter.textOn(index);
     for (const lines of choices) {
       const wide = Math.max(...lines.map((line, at) => this.#width(context, line, (at ? DETAIL : NAME) * text, !at)));
       if (!fits(wide, LINE * (lines.length - 0.3) * text)) continue;
-      lines.forEach((line, at) => {
-        context.font = font((at ? DETAIL : NAME) * text, !at);
-        context.fillText(line, across, down + (at - (lines.length - 1) / 2) * LINE * text);
-      });
+      lines.forEach((line, at) => this.#later(font((at ? DETAIL : NAME) * text, !at), line, across, down + (at - (lines.length - 1) / 2) * LINE * text, colour));
       return;
     }
     const [[name]] = choices;
-    if (!fits(this.#width(context, name, SMALL_NAME, true), SMALL_NAME)) return;
-    context.font = font(SMALL_NAME, true);
-    context.fillText(name, across, down);
+    if (fits(this.#width(context, name, SMALL_NAME, true), SMALL_NAME)) this.#later(font(SMALL_NAME, true), name, across, down, colour);
+  }
+
+  /** To change the typeface costs more than a word: what has the same one is written together. @param {string} typeface @param {string} line @param {number} x @param {number} y @param {string} colour */
+  #later(typeface, line, x, y, colour) {
+    const lines = this.#waiting.get(typeface) ?? [];
+    lines.push({ line, x, y, colour });
+    this.#waiting.set(typeface, lines);
+  }
+
+  /** @param {CanvasRenderingContext2D} context */
+  #write(context) {
+    for (const [typeface, lines] of this.#waiting) {
+      context.font = typeface;
+      for (const { line, x, y, colour } of lines) {
+        context.fillStyle = colour;
+        context.fillText(line, x, y);
+      }
+    }
+    this.#waiting.clear();
   }
 
   /**
