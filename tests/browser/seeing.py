@@ -128,7 +128,9 @@ def _keep(page: Page, name: str, *, whole: bool, dark: bool) -> None:
         known[name] = lines
         TEXTS.write_text(json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
         return
-    assert known.get(name) == lines, f"{name} says something else than its picture: ./holdfast pictures"
+    assert known.get(name) == lines, (
+        f"{name} says something else than its picture, ./holdfast pictures: {lines}"
+    )
 
 
 def texts() -> dict[str, Any]:

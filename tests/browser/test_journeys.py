@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.browser.conftest import Visit
 from tests.browser.house import BUYER, House
 from tests.browser.seeing import AXE, PICTURES, TAKES, TEXTS, picture, texts
-from tests.cli.running import Up, new_folder
+from tests.cli.running import Up, new_folder, until
 
 # What may be on its way for longer on a busy machine; a bound, not a measure.
 PATIENCE_MS = 30_000
@@ -312,6 +312,7 @@ def test_money_that_comes_too_late_or_is_another_sum(visit: Visit, house: House)
     page.goto(provider)
     page.get_by_role("button", name=re.compile(r"^Pay [\d.]+ EUR$")).click()
     headed(page, "Your money came too late")
+    until(lambda: page.reload() and "has gone back" in page.inner_text("main"), "the way back of the money")
     picture(page, "too-late")
     assert booking["status"] == "PENDING"
 
@@ -416,7 +417,7 @@ def test_axe_is_there() -> None:
 @pytest.mark.skipif(TAKES, reason="the pictures are being taken")
 def test_the_pictures_are_those_that_are_taken() -> None:
     with open(__file__, encoding="utf-8") as source:
-        taken = re.findall(r'picture\(\w+, "([\w-]+)"(, dark=True)?', source.read())
+        taken = re.findall(r'picture\(\w+, "([\w-]+)"(?:, whole=False)?(, dark=True)?', source.read())
     files = {
         f"{name}{shade}{size}.png"
         for name, dark in taken

@@ -102,7 +102,6 @@ class Choosing {
       this.best.filter(this.legend.prices);
     });
     this.live.addEventListener("state", (event) => this.legend.live(/** @type {CustomEvent} */ (event).detail));
-    this.legend.live(this.live.state);
     this.seats.addEventListener("lost", (event) => {
       if (!this.#lost.length) setTimeout(() => this.#tellLost(), 0);
       this.#lost.push(/** @type {CustomEvent} */ (event).detail);

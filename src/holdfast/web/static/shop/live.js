@@ -23,7 +23,7 @@ const REST_AFTER_MS = 15_000;
 const CATCH_UP_MS = 250;
 const CATCH_UPS_MAX = 8;
 
-/** Follows the availability of one show. Tells `state` events, with "live", "polling" or "lost". */
+/** Follows the availability of one show. Tells `state` events, with "live", "polling" or "lost"; before the first it is not known yet. */
 export class Live extends EventTarget {
   /** @type {EventSource | null} */
   #source = null;
@@ -34,7 +34,7 @@ export class Live extends EventTarget {
   #resting = false;
   /** @type {Promise<boolean> | null} */
   #reading = null;
-  state = "lost";
+  state = "";
 
   /**
    * @param {Seats} seats
