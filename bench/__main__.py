@@ -15,8 +15,8 @@ import uvloop
 from rich.console import Console
 
 from bench import inside, machine, page, plot, report, targets, wrk
-from bench.audit import NotDurable
 from bench.audience import Audience
+from bench.audit import NotDurable
 from bench.heavy import Burst, Jmeter, Reads, SellOut
 from bench.load import ROOT, ClaimKind, LoadFailed
 from bench.report import Result

@@ -368,9 +368,7 @@ async def test_there_are_only_so_many_connections() -> None:
 
 async def test_one_address_has_only_so_many_unless_it_is_ours_or_trusted() -> None:
     for trusted, admitted in (("", 3), ("203.0.113.0/24", 5)):
-        connections = Connections(
-            replaced(connections_per_address_max=3, trusted_proxies=trusted), set()
-        )
+        connections = Connections(replaced(connections_per_address_max=3, trusted_proxies=trusted), set())
         assert count_admitted(connections, "203.0.113.7", 5) == admitted
         assert count_admitted(connections, "127.0.0.1", 5) == 5
         assert count_admitted(connections, "", 5) == 5
