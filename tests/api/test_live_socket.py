@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -111,6 +112,15 @@ async def test_a_message_that_is_too_large_is_not_even_read(web: httpx.AsyncClie
         assert (await socket.closed())[0] == 1009
 
 
+async def test_who_begins_to_say_something_is_cut_off(web: httpx.AsyncClient, a_show: Any) -> None:
+    """Pieces of a message that never ends would be kept for ever, however small they are."""
+    async with listening(web, await a_show()) as socket:
+        await socket.next()
+        piece = Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True)
+        socket.connection.transport.write(piece)
+        assert (await socket.closed())[0] == 1008
+
+
 async def test_pings_are_answered_and_a_flood_of_them_is_not(
     web: httpx.AsyncClient, client: httpx.AsyncClient, engine: Engine, a_show: Any
 ) -> None:
@@ -186,6 +196,39 @@ async def test_what_is_refused_is_answered_before_the_upgrade(
     show = await a_show()
     assert await _refused(web, show, query, additional_headers=headers) == (status, code)
     assert await _is_empty(engine.hub)
+
+
+async def test_a_refusal_is_no_error_of_ours(
+    web: httpx.AsyncClient, a_show: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else any stranger could fill the log with errors."""
+    assert await _refused(web, await a_show(), "?since=x") == (400, "invalid")
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    "body", ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]
+)
+async def test_a_handshake_with_a_body_is_refused_and_not_left_open(
+    body: str, engine: Engine, a_show: Any
+) -> None:
+    show = await a_show()
+    async with serving(engine) as (web, server):
+        host, port = web.base_url.host, web.base_url.port
+        reader, writer = await asyncio.open_connection(host, port)
+        head = f"GET /v1/shows/{show['id']}/live HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        head += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        writer.write(f"{head}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{body}".encode())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            said = await reader.read(-1)
+        assert said.startswith(b"HTTP/1.1 400 ")
+        assert b'"malformed"' in said
+        writer.close()
+
+        async def all_gone() -> bool:
+            return not server.server_state.connections and not server._connections._of
+
+        await eventually(all_gone)
 
 
 async def test_no_other_address_is_upgraded(web: httpx.AsyncClient, a_show: Any) -> None:

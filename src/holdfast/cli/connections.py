@@ -3,7 +3,7 @@
 import asyncio
 import enum
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
@@ -338,11 +338,16 @@ class Connection(HttpToolsProtocol):
                 # In the middle of an answer this would be taken for more of it.
                 self.transport.close()
                 return
-        status, body, headers = refused(refusal)
-        lines = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
-        head = b"".join(b"%b: %b\r\n" % line for line in lines)
-        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+        self.transport.write(_answer(refusal, self.server_state.default_headers))
         self.transport.close()
+
+
+def _answer(refusal: Refusal, default_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """A refusal as the last answer of a connection."""
+    status, body, headers = refused(refusal)
+    lines = [*default_headers, *headers, (b"connection", b"close")]
+    head = b"".join(b"%b: %b\r\n" % line for line in lines)
+    return STATUS_LINE[status] + head + b"\r\n" + body
 
 
 class Socket(WebSocketsSansIOProtocol):
@@ -374,6 +379,26 @@ class Socket(WebSocketsSansIOProtocol):
                 self._cut_off()
                 return
         super().data_received(data)
+        if not self.handshake_initiated:
+            # The request is here as a whole, so it has what no handshake may have: nobody would ever answer it.
+            self.transport.write(
+                _answer(Malformed("A WebSocket is asked for without a body."), self.default_headers)
+            )
+            self.transport.close()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.close_sent and self.initial_response is not None:
+            # A refusal is an answer. Without this each one would be logged as an app that has forgotten to give one.
+            self.handshake_complete = True
+
+    def handle_text(self, event: Frame) -> None:
+        """Tells the app of a message as soon as it begins: pieces of one that never ends would be kept for ever."""
+        self.frames = [b""]
+        self.curr_msg_data_type = "bytes"
+        self.send_receive_event_to_app()
+
+    handle_bytes = handle_cont = handle_text
 
     def pause_writing(self) -> None:
         # Else the answers to its pings would pile up for a client that does not read.
