@@ -134,7 +134,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         stack.callback(printer.close)
         invoice_printer = invoices.Printer(settings.fonts)
         stack.callback(invoice_printer.close)
-        hub = Hub(office.views, settings.live_viewers_max)
+        hub = Hub(office.views, settings.live_viewers_max, settings.connections_per_address_max)
         stack.callback(hub.close)
         pictures = Pictures()
         stack.callback(pictures.close)

@@ -35,6 +35,10 @@ async def _is_empty(watched: Hub) -> bool:
     return watched.viewers == watched.shows == 0
 
 
+async def _has_viewers(watched: Hub, count: int) -> bool:
+    return watched.viewers == count
+
+
 async def _refused(web: httpx.AsyncClient, show: Any, query: str = "", **options: Any) -> tuple[int, str]:
     with pytest.raises(InvalidStatus) as found:
         async with listening(web, show, query, **options):
@@ -275,6 +279,29 @@ async def test_there_are_so_many_viewers_by_both_doors_and_no_more(open_another:
         await eventually(lambda: _is_empty(small.hub))
         async with listening(web, show) as socket:
             assert (await socket.next()).kind == "availability"
+
+
+async def test_one_address_behind_a_proxy_takes_not_all_places_of_viewers(
+    open_another: Opens, a_show: Any
+) -> None:
+    """The proxy's connections are not counted, so viewers are, each as whom the proxy says that it is."""
+    show = await a_show()
+    async with (
+        open_another(trusted_proxies="127.0.0.1", connections_per_address_max=2) as small,
+        serving(small) as (web, _server),
+    ):
+        mine, other = {"X-Forwarded-For": "2001:db8::1"}, {"X-Forwarded-For": "2001:db8:0:1::1"}
+        near = {"X-Forwarded-For": "2001:db8::2"}
+        async with listening(web, show, additional_headers=mine) as first:
+            async with listening(web, show, additional_headers=near):
+                assert await _refused(web, show, additional_headers=mine) == (503, "busy")
+                async with listening(web, show, additional_headers=other) as socket:
+                    assert (await socket.next()).kind == "availability"
+            await eventually(lambda: _has_viewers(small.hub, 1))
+            async with listening(web, show, additional_headers=mine) as again:
+                assert (await again.next()).kind == (await first.next()).kind
+        await eventually(lambda: _is_empty(small.hub))
+        assert small.hub._of == {}
 
 
 async def test_upgrades_are_counted_as_reads(open_another: Opens, a_show: Any) -> None:

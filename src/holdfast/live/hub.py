@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import choice
 from typing import Any, Literal, NamedTuple
 
@@ -62,9 +63,11 @@ class Event(NamedTuple):
 class Hub:
     """All live viewers of a process."""
 
-    def __init__(self, views: Views, viewers_max: int) -> None:
+    def __init__(self, views: Views, viewers_max: int, per_address_max: int) -> None:
         self._views = views
         self._viewers_max = viewers_max
+        self._per_address_max = per_address_max
+        self._of: dict[str, int] = {}
         self._feeds: dict[ShowId, _Feed] = {}
         self._turns = _Turns()
         self._closed = False
@@ -75,22 +78,30 @@ class Hub:
         """How many shows are watched."""
         return len(self._feeds)
 
-    def join(self, view: View, since: int | None, form: Form = "sse") -> "Viewer":
-        """A stream of events about the show of this view, for a viewer that knows it up to `since`.
+    def join(
+        self, view: View, since: int | None, form: Form = "sse", *, address: str | None = None
+    ) -> "Viewer":
+        """A stream of events about the show of this view, for a viewer at `address` that knows it up to `since`.
 
-        It must be closed with `aclose`. Raises Busy when `viewers_max` are there, and once the hub is closed.
+        It must be closed with `aclose`. Raises Busy when `viewers_max` are there, or `per_address_max` of one address,
+        and once the hub is closed. Without an address a viewer is counted as nobody's.
         """
         if self._closed:
             raise Busy("This process is stopping.")
         if self.viewers >= self._viewers_max:
             raise Busy("Too many live viewers.", retry_after=FULL_RETRY_SECONDS)
+        if address is not None:
+            # Behind a proxy all connections are the proxy's, and one client could else take every place.
+            if self._of.get(address, 0) >= self._per_address_max:
+                raise Busy("Too many live viewers of one address.", retry_after=FULL_RETRY_SECONDS)
+            self._of[address] = self._of.get(address, 0) + 1
         show_id = view.show.show_id
         feed = self._feeds.get(show_id)
         if feed is None:
             feed = self._feeds[show_id] = _Feed(self._views, view, self._turns)
         self.viewers += 1
         telemetry.LIVE_VIEWERS.inc()
-        viewer = Viewer(feed, since, form, self._left)
+        viewer = Viewer(feed, since, form, partial(self._left, address))
         feed.viewers[viewer] = None
         return viewer
 
@@ -102,7 +113,11 @@ class Hub:
             for viewer in feed.viewers:
                 viewer.end(STOPPING)
 
-    def _left(self, viewer: "Viewer") -> None:
+    def _left(self, address: str | None, viewer: "Viewer") -> None:
+        if address is not None:
+            self._of[address] -= 1
+            if not self._of[address]:
+                del self._of[address]
         feed = viewer.feed
         del feed.viewers[viewer]
         self.viewers -= 1

@@ -9,9 +9,11 @@ from holdfast import accounts
 from holdfast.accounts import VISITOR
 from holdfast.booking import View
 from holdfast.catalog import ShowNotFound
-from holdfast.live.hub import Hub
+from holdfast.live.hub import Form, Hub
+from holdfast.platform.edge import parsed
 from holdfast.platform.http import Answer, Call, HeaderParameter, Routes, event_stream
 from holdfast.platform.ids import ShowId
+from holdfast.platform.limits import by_address
 
 REVISION_MAX = 2**53
 
@@ -50,7 +52,14 @@ async def watch_availability(call: Call[None]) -> Answer:
     query: LiveQuery = call.query
     last = call.header("last-event-id")
     since = int(last) if last is not None else query.since
-    return event_stream(hub.join(view, since, "message" if call.is_socket else "sse"))
+    form: Form = "message" if call.is_socket else "sse"
+    return event_stream(hub.join(view, since, form, address=_counted(call.client_ip)))
+
+
+def _counted(address: str) -> str | None:
+    """Whom a viewer is counted as; None on this machine, as connections are."""
+    found = parsed(address)
+    return None if found is None or found.is_loopback else by_address(address)
 
 
 async def _visible(call: Call[Any]) -> View:

@@ -417,7 +417,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=10, le=1_000_000, description="Open connections per process; over it: 503.")
     ] = 10_000
     connections_per_address_max: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="Of one address; trusted proxies and loopback are exempt.")
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Of one address; trusted proxies and loopback are exempt. Also live viewers of one client behind them.",
+        ),
     ] = 1000
     head_seconds: Annotated[
         float, Meta(gt=0, le=600, description="Time for the head of a request, once it has begun.")
