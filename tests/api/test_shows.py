@@ -315,6 +315,53 @@ async def test_a_layout_is_kept_for_as_long_as_it_is_true(
     assert (await client.get(f"{url}?version=x")).status_code == 400
 
 
+async def test_what_a_seat_map_reads_of_a_great_show_is_gzipped_for_who_takes_that(
+    client: httpx.AsyncClient, a_show: MakeShow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.booking.view.PACKED_EVERY_SECONDS", 0.0)
+    show = await a_show(areas=[{**STALLS, "rows": [{"label": f"R{i}", "seats": 1000} for i in range(8)]}])
+    for rest, tag in (("/layout?version=1", '"1"'), ("/availability", '"0"')):
+        url = _url(show, rest)
+        packed, plain = await client.get(url), await client.get(url, headers={"Accept-Encoding": "identity"})
+        assert packed.headers["content-encoding"] == "gzip", rest
+        assert int(packed.headers["content-length"]) < len(plain.content) / 4
+        assert (packed.content, "content-encoding" in plain.headers) == (plain.content, False)
+        # One tag must not stand for different bytes, unless it is weak.
+        assert (packed.headers["etag"], plain.headers["etag"]) == (f"W/{tag}", tag)
+        assert packed.headers["vary"] == plain.headers["vary"] == "accept-encoding"
+        for known in (tag, f"W/{tag}"):
+            for takes in ("gzip", "identity"):
+                headers = {"If-None-Match": known, "Accept-Encoding": takes}
+                unchanged = await client.get(url, headers=headers)
+                assert (unchanged.status_code, unchanged.content) == (304, b""), headers
+                assert unchanged.headers["vary"] == "accept-encoding"
+        for refuses in ("gzip;q=0", "br, gzip; q=0.0", "br", ""):
+            answer = await client.get(url, headers={"Accept-Encoding": refuses})
+            assert "content-encoding" not in answer.headers, refuses
+        for takes in ("gzip;q=0.5", "br, GZIP", "deflate,gzip"):
+            answer = await client.get(url, headers={"Accept-Encoding": takes})
+            assert answer.headers["content-encoding"] == "gzip", takes
+
+
+async def test_availability_is_not_gzipped_again_and_again_in_a_rush(
+    client: httpx.AsyncClient, a_show: MakeShow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.booking.view.PACKED_EVERY_SECONDS", 3600)
+    show = await a_show(areas=[{**STALLS, "rows": [{"label": f"R{i}", "seats": 1000} for i in range(8)]}])
+    url = _url(show, "/availability")
+    assert (await client.get(url)).headers["content-encoding"] == "gzip"
+    assert (await _claim(client, show, seats=["R0-1"])).status_code == 201
+    soon = await client.get(url)
+    assert ("content-encoding" in soon.headers, soon.headers["etag"], soon.json()["revision"]) == (
+        False,
+        '"1"',
+        1,
+    )
+    monkeypatch.setattr("holdfast.booking.view.PACKED_EVERY_SECONDS", 0.0)
+    later = await client.get(url)
+    assert (later.headers["content-encoding"], later.content) == ("gzip", soon.content)
+
+
 async def test_a_renamed_area_has_its_new_name_at_once_everywhere(
     owner: httpx.AsyncClient, engine: Engine, a_show: MakeShow, open_another: Callable[..., Any]
 ) -> None:

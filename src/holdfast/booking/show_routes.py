@@ -339,7 +339,8 @@ async def read_seating(call: Call[None]) -> Answer:
     """
     view = await visible(call)
     kept = call.query.version == view.show.version and view.show.status != "draft"
-    return fresh(call, view.layout, etag(view.show.version), cache=_FOR_A_YEAR if kept else _ASK_AGAIN)
+    tag, cache = etag(view.show.version), _FOR_A_YEAR if kept else _ASK_AGAIN
+    return fresh(call, view.layout, tag, packed=await view.packed_layout(), cache=cache)
 
 
 @routes.get(
@@ -349,7 +350,7 @@ async def read_seating(call: Call[None]) -> Answer:
 async def read_availability(call: Call[None]) -> Answer:
     """Which seats are free, as a bitmap, and how much each area has left; its ETag is the revision."""
     view = await visible(call)
-    return fresh(call, view.availability(), etag(view.revision))
+    return fresh(call, view.availability(), etag(view.revision), packed=view.packed_availability())
 
 
 @routes.get(

@@ -9,6 +9,7 @@ afresh or let go without the watchers noticing. When changes were lost, they get
 """
 
 import asyncio
+import gzip
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,10 @@ IDLE_SECONDS = 30.0
 GAP_SECONDS = 0.25
 PENDING_CHANGES_MAX = 2000
 READABLE_SECONDS = 1.0
+# Below this many bytes gzip saves less than the packet that goes out anyway.
+PACKED_FROM = 1000
+# The availability of 50,000 seats has 8 KB, takes 0.3 ms to gzip, and is another after each claim.
+PACKED_EVERY_SECONDS = 1.0
 # The heads are looked at this many times per `availability_seconds`. A show that at one look has not come as far as the
 # look before saw has lost a change: two looks, a load and a tick of the live stream fit into `availability_seconds`.
 LOOKS = 4
@@ -144,6 +149,8 @@ class View:
         self.owed: int | None = None
         self._order = _Order(revision)
         self._encoded: tuple[int, bytes] = (-1, b"")
+        self._packed: tuple[int, bytes, float] = (-1, b"", float("-inf"))
+        self._packed_layout: asyncio.Task[bytes] | None = None
         self._readable: tuple[int, bytes, float] = (-1, b"", float("-inf"))
 
     @property
@@ -160,6 +167,16 @@ class View:
     def layout(self) -> bytes:
         """The seating as JSON; it never changes for a show's areas and seats."""
         return msgspec.json.encode(catalog.layout_json(self.plan))
+
+    async def packed_layout(self) -> bytes | None:
+        """`layout` gzipped; None when it is small. Packed once for all, in a thread: a great one takes a tenth of a second."""
+        if len(self.layout) < PACKED_FROM:
+            return None
+        if self._packed_layout is None:
+            self._packed_layout = asyncio.create_task(
+                asyncio.to_thread(gzip.compress, self.layout, 6, mtime=0)
+            )
+        return await asyncio.shield(self._packed_layout)
 
     def is_taken(self, seat: int) -> bool:
         """Whether the seat is held, sold or blocked, as far as is known here."""
@@ -240,6 +257,17 @@ class View:
             )
             self._encoded = (self.revision, encoded)
         return encoded
+
+    def packed_availability(self) -> bytes | None:
+        """`availability` gzipped; None when it is small, or when another revision of it was gzipped just now."""
+        revision, packed, packed_at = self._packed
+        if revision == self.revision:
+            return packed
+        now, body = clock.monotonic(), self.availability()
+        if len(body) < PACKED_FROM or now - packed_at < PACKED_EVERY_SECONDS:
+            return None
+        self._packed = (self.revision, gzip.compress(body, 1, mtime=0), now)
+        return self._packed[1]
 
     def seats(self) -> tuple[int, bytes]:
         """The JSON of `GET .../seats` and its revision; encoded at most once a second, for it is large."""

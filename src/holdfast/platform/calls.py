@@ -47,6 +47,8 @@ IDEMPOTENCY_KEY_MAX = 255
 _VISIBLE = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}")
 _ETAG_VERSION = re.compile(r'"(\d{1,9})"|(\d{1,9})', re.ASCII)
 _ETAG = re.compile(rb'(?:W/)?("[^"]*")')
+# Named, and not by a weight of 0 as what is not wanted.
+_GZIP = re.compile(rb"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 _UNSAFE_IN_HEADER = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 _encode = msgspec.json.Encoder().encode
 
@@ -227,15 +229,35 @@ def if_match(call: Call[Any]) -> int | None:
     return int(found[1] or found[2])
 
 
+def takes_gzip(call: Call[Any]) -> bool:
+    """Whether the client has said that it can unpack what is gzipped."""
+    return _GZIP.search(call.headers.get(b"accept-encoding", b"")) is not None
+
+
 def fresh(
-    call: Call[Any], body: bytes, tag: bytes, *, cache: bytes = b"no-cache", media: bytes = JSON
+    call: Call[Any],
+    body: bytes,
+    tag: bytes,
+    *,
+    packed: bytes | None = None,
+    cache: bytes = b"no-cache",
+    media: bytes = JSON,
 ) -> Answer:
-    """200 with pre-encoded bytes and their tag, or 304 when `If-None-Match` shows that the client has them."""
-    headers = ((b"etag", tag), (b"cache-control", cache))
+    """200 with pre-encoded bytes and their strong tag, or 304 when `If-None-Match` shows that the client has them.
+
+    `packed` is the body gzipped, for who takes that; its tag is the same, but weak (RFC 9110, section 8.8.3.3).
+    """
     known = call.headers.get(b"if-none-match")
-    if known is not None and (known in (tag, b"*") or tag.removeprefix(b"W/") in _ETAG.findall(known)):
-        return Answer(304, None, headers, media)
-    return Answer(200, body, headers, media)
+    is_known = known is not None and (known == b"*" or tag in _ETAG.findall(known))
+    packs = packed is not None and takes_gzip(call)
+    headers = [(b"etag", b"W/" + tag if packs else tag), (b"cache-control", cache)]
+    if packed is not None:
+        headers.append((b"vary", b"accept-encoding"))
+    if is_known:
+        return Answer(304, None, tuple(headers), media)
+    if packs:
+        headers.append((b"content-encoding", b"gzip"))
+    return Answer(200, packed if packs else body, tuple(headers), media)
 
 
 def problem(refusal: Refusal, request_id: str) -> Answer:

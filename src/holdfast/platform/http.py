@@ -47,6 +47,7 @@ from holdfast.platform.calls import (
     fresh,
     if_match,
     problem,
+    takes_gzip,
 )
 from holdfast.platform.errors import NotFound, Refusal
 from holdfast.platform.limits import Profile
@@ -106,6 +107,7 @@ __all__ = [
     "fresh",
     "if_match",
     "problem",
+    "takes_gzip",
 ]
 
 BODY_BYTES_MAX = 1_048_576

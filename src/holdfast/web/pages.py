@@ -16,7 +16,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from holdfast.platform.errors import NotFound
-from holdfast.platform.http import ANYONE, HTML, Answer, Call, Routes
+from holdfast.platform.http import ANYONE, HTML, Answer, Call, Routes, takes_gzip
 from holdfast.platform.languages import CODES, Code, Language, language
 
 LANGUAGE_COOKIE = "language"
@@ -66,7 +66,7 @@ class Files:
         if file is None:
             raise NotFound
         headers = ((b"cache-control", _FOR_A_YEAR), (b"vary", b"accept-encoding"))
-        if file.packed is not None and b"gzip" in call.headers.get(b"accept-encoding", b""):
+        if file.packed is not None and takes_gzip(call):
             return Answer(200, file.packed, (*headers, (b"content-encoding", b"gzip")), file.media)
         return Answer(200, file.content, headers, file.media)
 

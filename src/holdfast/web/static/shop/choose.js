@@ -8,7 +8,7 @@ import { BestForm } from "./best.js";
 import { Claims } from "./claim.js";
 import { Legend } from "./legend.js";
 import { SeatList } from "./list.js";
-import { Live } from "./live.js";
+import { availability, Live } from "./live.js";
 import { SeatMap, warm } from "./map.js";
 import { nearest } from "./offers.js";
 import { Seats } from "./seats.js";
@@ -93,7 +93,11 @@ class Choosing {
     this.map.addEventListener("over", (event) => this.#over(/** @type {CustomEvent} */ (event).detail));
     this.map.addEventListener("move", () => this.#hover(null));
     this.list.addEventListener("stand", (event) => this.map.mark(/** @type {CustomEvent} */ (event).detail));
-    this.basket.addEventListener("show", (event) => this.map.showSeat(/** @type {CustomEvent} */ (event).detail));
+    this.basket.addEventListener("show", (event) => {
+      this.map.showSeat(/** @type {CustomEvent} */ (event).detail);
+      // Who was at the list sees nothing of it else.
+      this.map.canvas.scrollIntoView({ block: "start", behavior: "instant" });
+    });
     this.basket.addEventListener("claim", () => void this.#claim());
     this.best.addEventListener("wanted", (event) => void this.#ask(/** @type {CustomEvent} */ (event).detail, []));
     this.legend.addEventListener("filter", () => {
@@ -303,21 +307,31 @@ class Choosing {
   }
 }
 
+/** @param {Response} answer */
+function json(answer) {
+  if (!answer.ok) throw new Error(`${answer.url} was answered with ${answer.status}.`);
+  return answer.json();
+}
+
 async function begin() {
   const box = document.getElementById("choose");
   /** @type {State | null} */
   const state = pageState();
   if (!box || !state) return;
   try {
-    const asked = fetch(`${state.api}/layout?version=${state.show.version}`, { credentials: "omit" });
+    // At once, for a phone waits longer for each answer than for its bytes.
+    const asked = Promise.all([
+      fetch(`${state.api}/layout?version=${state.show.version}`, { credentials: "omit" }).then(json),
+      availability(state.api).then(json),
+    ]);
     // What needs no data is ready before it comes: formats of money and typefaces take a phone a tenth of a second.
     const words = new Words(state.texts, state.language, state.currency, state.digits);
     warm(words);
-    const answer = await asked;
-    if (!answer.ok) throw new Error(`The layout was answered with ${answer.status}.`);
-    const seats = new Seats(await answer.json(), state.tiers);
+    const [layout, taken] = await asked;
+    const seats = new Seats(layout, state.tiers);
+    seats.reset(taken);
     const live = new Live(seats, state.api);
-    await live.start();
+    live.start();
     new Choosing(box, state, seats, live, words);
     for (const plain of document.querySelectorAll("[data-plain]")) plain.remove();
   } catch (error) {

@@ -46,9 +46,8 @@ export class Live extends EventTarget {
     this.api = api;
   }
 
-  /** Reads the availability, then follows it. Rejects when it cannot be read. */
-  async start() {
-    if (!(await this.read())) throw new Error("The availability cannot be read.");
+  /** Follows the availability from the revision that `seats` has. */
+  start() {
     document.addEventListener("visibilitychange", () => this.#looked());
     addEventListener("online", () => this.#later(() => this.#again(), jittered(CATCH_UP_MS)));
     addEventListener("offline", () => this.#cut());
@@ -65,12 +64,8 @@ export class Live extends EventTarget {
   }
 
   async #ask() {
-    // The ETag is the revision, also of what was put together from changes.
-    const headers = { "If-None-Match": `"${this.seats.revision}"` };
     try {
-      const answer = await fetch(`${this.api}/availability`, {
-        headers, credentials: "omit", cache: "no-store", signal: AbortSignal.timeout(10_000),
-      });
+      const answer = await availability(this.api, this.seats.revision);
       if (answer.status === 304) return true;
       if (!answer.ok) return false;
       this.seats.reset(await answer.json());
@@ -190,6 +185,13 @@ export class Live extends EventTarget {
     this.state = state;
     this.dispatchEvent(new CustomEvent("state", { detail: state }));
   }
+}
+
+/** Asks for the availability, unless it is still of this revision. @param {string} api the address of the show in the API */
+export function availability(api, revision = -1) {
+  // The ETag is the revision, also of what was put together from changes.
+  const headers = { "If-None-Match": `"${revision}"` };
+  return fetch(`${api}/availability`, { headers, credentials: "omit", cache: "no-store", signal: AbortSignal.timeout(10_000) });
 }
 
 /** @param {Event} event */
