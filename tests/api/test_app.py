@@ -19,6 +19,7 @@ from holdfast.platform import clock
 from holdfast.platform.db import Database
 from holdfast.platform.errors import Invalid
 from holdfast.platform.settings import Settings
+from holdfast.web.shop.counter import COOKIE_SECONDS
 from holdfast.web.shop.door_pages import COOKIE_SECONDS_MAX
 from tests.api.browsing import Browser, Page
 from tests.api.people import another_house, signed_in
@@ -133,6 +134,8 @@ class TestWithoutKeeping:
         for each in (page, door, await browser.go("/tickets"), await browser.go(f"{page.address}/tickets/1")):
             assert [src for src in each.loads if "/app/" in src and src.endswith(".js")] == []
         assert len([src for src in door.loads if src.startswith("data:image/svg+xml")]) == 2
+        # Without a copy there is nothing that the right would have to last for.
+        assert _age(await client.get(f"{page.address}/door")) == COOKIE_SECONDS
 
 
 # What a device keeps
@@ -163,6 +166,9 @@ async def test_the_page_for_the_door_is_whole_and_has_nothing_but_tickets(
     for each in (door, copy):
         assert secret not in each.source
     assert (await browser.go("/offline")).headings == ["No network"]
+    # Who may see the whole booking finds the ticket in it, too.
+    one = await client.get(f"{page.address}/tickets/2/door")
+    assert (one.status_code, one.headers["location"]) == (303, f"{page.address}/door#ticket-2")
 
 
 async def test_the_door_does_not_show_as_good_what_is_not(browser: Browser, a_show: Any) -> None:

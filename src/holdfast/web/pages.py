@@ -76,6 +76,7 @@ class Pages:
 
     def __init__(self, folder: str, static: Files, *, offline: bool = False) -> None:
         """`offline`: whether pages have the browser keep tickets for when there is no network."""
+        self.offline = offline
         self._static = static
         self._environment = Environment(
             loader=PackageLoader("holdfast.web", folder),

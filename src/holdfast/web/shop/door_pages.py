@@ -44,6 +44,8 @@ class _Desk:
         """The tickets as they are now."""
         counter, thing, at = self._counter, _thing(call), _here(call)
         secret = counter.secret(call, thing)
+        if secret is None and counter.secret(call, str(call.path["booking_id"])):
+            return see_other(f"{_booking(call)}/door#ticket-{call.path['number']}")
         if secret is None:
             return counter.page(call, "unknown.html", {"here_open": f"{at}/open"}, status=404)
         show = await counter.read(call, f"/v1/shows/{part(call, 'show_id')}")
@@ -69,7 +71,8 @@ class _Desk:
         }
         page = counter.page(call, "door.html", values)
         # The right stays for as long as there is a copy that it can be asked about.
-        remembered = counter.remember(call, show["id"], thing, secret, _seconds(starts))
+        seconds = _seconds(starts) if counter.pages.offline else COOKIE_SECONDS
+        remembered = counter.remember(call, show["id"], thing, secret, seconds)
         return Answer(page.status, page.body, (*page.headers, remembered), page.media)
 
     async def forget(self, call: Call[bytes]) -> Answer:
