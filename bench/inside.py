@@ -35,6 +35,8 @@ PARTS: tuple[tuple[str, str, str], ...] = (
     ("platform/secret.py", "", "secret of the booking"),
     ("platform/ids.py", "", "ids and reference"),
     ("booking/seating.py", "", "ranking of seats"),
+    ("booking/zones.py", "", "ranking of seats"),
+    ("booking/nearness.py", "", "ranking of seats"),
     ("booking/view.py", "", "the view"),
     ("catalog/", "", "resolve and price"),
     ("booking/holds.py", "_booking", "the answer"),
