@@ -317,7 +317,16 @@ def test_a_choice_outlives_a_reload(visit: Visit, show: str) -> None:
     seat(page, "Row B, seat 3").click()
     page.locator(".basket select").select_option("Child")
     expect(page.locator(".basket .total")).to_contain_text("€20.00")
-    page.reload()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/layout?*", hold)
+    # Layout and availability are asked for at once: the one need not be there for the other.
+    with page.expect_request(AVAILABILITY, timeout=PATIENCE_MS):
+        page.reload(wait_until="commit")
+    held[0].continue_()
     expect(page.locator(".basket .total")).to_contain_text("€20.00", timeout=PATIENCE_MS)
     assert seats_of(page) == ["Stalls, Row B, seat 3"]
 
