@@ -188,9 +188,10 @@ export class Basket extends EventTarget {
       });
       kind.append(select);
     } else if (tiers.length) kind.append(make("span", { class: "soft" }, tiers[0].name));
+    const access = this.seats.access.get(seat);
     const show = make("button", { type: "button", class: "plain", onclick: () => this.dispatchEvent(new CustomEvent("show", { detail: seat })) }, place);
     const away = make("button", { type: "button", class: "button quiet away", "aria-label": this.words.text("let_go_of", { place }), onclick: () => this.seats.toggle(seat) }, "×");
-    return make("li", { "data-seat": seat }, make("div", { class: "what" }, show, kind), price, away);
+    return make("li", { "data-seat": seat }, make("div", { class: "what" }, show, ...(access ? [make("span", { class: "soft" }, this.words.text(access))] : []), kind), price, away);
   }
 
   #keep() {

@@ -133,7 +133,7 @@ export class SeatList extends EventTarget {
     if (!open || elements.made) return;
     elements.made = true;
     for (let seat = row.first; seat < row.first + row.count; seat += 1) {
-      const button = make("button", { type: "button", tabindex: -1, "data-seat": seat }, this.seats.number(seat));
+      const button = make("button", { type: "button", class: this.seats.access.get(seat), tabindex: -1, "data-seat": seat }, this.seats.number(seat));
       this.#buttons.set(seat, button);
       this.#show(seat);
       elements.seats.append(button);
