@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.ports import free_port
+
 # What Debian calls `rabbitmq-server` in the path insists on its own user; this is the script behind it.
 SCRIPT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 PATIENCE_SECONDS = 60
@@ -23,7 +25,7 @@ class Rabbit:
 
     def __init__(self, epmd: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="holdfast-rabbit-"))
-        self.port, epmd_port, node_port = (_free_port() for _ in range(3))
+        self.port, epmd_port, node_port = (free_port() for _ in range(3))
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         (self._folder / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port))
         (self._folder / "plugins").write_text("[].\n")
@@ -110,10 +112,3 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

@@ -30,8 +30,9 @@ from holdfast.platform.embedded import Server
 from holdfast.platform.http import Route
 from holdfast.platform.settings import Settings
 from tests.api.furnishing import Furnished, furnish
-from tests.cli.running import Running, environment, free_port, new_folder
+from tests.cli.running import Running, environment, new_folder
 from tests.conftest import SECRET, TEMPLATE, _execute, _url
+from tests.ports import free_port
 
 EXAMPLES = 8
 # A valid body is not always a possible wish: 39.0 is an integer for JSON Schema, but not here.

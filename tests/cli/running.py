@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import httpx
 import psutil
 
 from tests.conftest import UNFIT_FOR_LOGS
+from tests.ports import free_port
 
 SOURCE = Path(__file__).parents[2] / "src"
 PATIENCE_SECONDS = 60.0
@@ -72,13 +72,6 @@ def new_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="holdfast-cli-"))
     folder.chmod(0o755)
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Running:

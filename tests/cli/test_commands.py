@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from holdfast import accounts
 from holdfast.cli import app
 from holdfast.platform.db import Database
-from tests.cli.running import SECRET, Running, environment, free_port, holdfast, until
+from tests.cli.running import SECRET, Running, environment, holdfast, until
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cli.running import Up, environment, free_port, until
+from tests.cli.running import Up, environment, until
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.running import SECRET, Running, environment, free_port, holdfast, new_folder
+from tests.cli.running import SECRET, Running, environment, holdfast, new_folder
+from tests.ports import free_port
 
 
 @pytest.fixture

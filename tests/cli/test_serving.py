@@ -25,8 +25,9 @@ from holdfast.platform.edge import Certificate, certificate
 from holdfast.platform.errors import Busy
 from holdfast.platform.http import ANYONE, Answer, App, Call, Routes, build_app, event_stream
 from holdfast.platform.settings import BadSetting, Settings
-from tests.cli.running import SECRET, Running, Up, environment, free_port, holdfast, until
+from tests.cli.running import SECRET, Running, Up, environment, holdfast, until
 from tests.conftest import eventually
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,8 @@ import pytest
 
 from holdfast.platform.settings import Settings
 from tests.cli.conftest import FirstStart
-from tests.cli.running import SECRET, SOURCE, Up, command, environment, free_port, holdfast, until
+from tests.cli.running import SECRET, SOURCE, Up, command, environment, holdfast, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

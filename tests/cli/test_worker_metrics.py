@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import SECRET, Running, environment, free_port, holdfast, until
+from tests.cli.running import SECRET, Running, environment, holdfast, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,9 @@ import pytest
 
 from holdfast import accounts
 from holdfast.platform.db import Database
-from tests.cli.running import SECRET, Running, environment, free_port, new_folder
+from tests.cli.running import SECRET, Running, environment, new_folder
 from tests.crashes.buying import CROWDED
+from tests.ports import free_port
 
 POOL_MAX = 10
 OWNER = {"email": "owner@example.org", "password": "correct horse battery staple"}

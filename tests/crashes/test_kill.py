@@ -7,8 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.cli.running import Up, free_port, new_folder, until
+from tests.cli.running import Up, new_folder, until
 from tests.crashes.buying import CROWDED, Buyers, check, gather_while
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

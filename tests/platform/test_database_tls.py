@@ -14,9 +14,10 @@ import pytest
 from holdfast.platform.db import open_database
 from holdfast.platform.errors import Busy
 from holdfast.platform.settings import BadSetting, Settings
-from tests.cli.running import free_port, new_folder
+from tests.cli.running import new_folder
 from tests.cli.test_serving import Authority, pem
 from tests.conftest import program
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

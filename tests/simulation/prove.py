@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import httpx
 
-from tests.cli.running import SOURCE, Up, environment, free_port, new_folder
+from tests.cli.running import SOURCE, Up, environment, new_folder
+from tests.ports import free_port
 from tests.simulation.doors import HttpDoor
 from tests.simulation.faults import CLOCKS, PROCESS_FAULTS, Chaos, DatabaseWire, Redis, SmallDisk, Wire
 from tests.simulation.history import History, end_sessions, left_undone, read_tables, record_facts
