@@ -80,7 +80,8 @@ begin
   with free as (
     select r.row_number, r.first_seat + i - 1 as seat, (select count(*) from unnest(r.gap_after) g where g < i) as segment
       from seat_rows r cross join lateral generate_series(1, cardinality(r.numbers)) i
-     where r.show_id = p_show_id and r.area = p_area and r.access[i] is null
+     -- As `is null` this would be believed to leave next to nothing, and claims be read from end to end for each seat.
+     where r.show_id = p_show_id and r.area = p_area and not coalesce(r.access[i] <> '', false)
        and not exists (select from claims c where c.show_id = p_show_id and c.seat between v_low and v_high
                           and c.seat = r.first_seat + i - 1)
        and r.first_seat + i - 1 not in (select unnest(p_except))),
