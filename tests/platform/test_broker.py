@@ -1,6 +1,7 @@
 """Facts at a real RabbitMQ, and at the mock cluster of librdkafka, which speaks Kafka's protocol."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -473,6 +474,9 @@ async def test_a_broker_that_is_away_is_asked_again_later_and_nothing_dies(
         publisher._failures, publisher._rest_until = 5000, 0.0  # half a day later
         await until(lambda: publisher._rest_until > 0.0)
         assert publisher._failures == 5001
+    # One that is left to the collector closes itself there, in whatever loop that is.
+    left = [each for each in gc.get_objects() if isinstance(each, aio_pika.Connection) and not each.is_closed]
+    assert left == []
     assert (await db.value(WAITING), await db.value(JOBS), await db.value(DEAD)) == (1, 1, 0)
     await broker.measure(db)
     assert counted("holdfast_broker_waiting") == 1

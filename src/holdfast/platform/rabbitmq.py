@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.connection import make_url
 from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError
 from aiormq.abc import DeliveredMessage
 
@@ -113,10 +114,11 @@ class RabbitMQ:
         async with self._opening:
             if self._open is not None and not self._open[0].is_closed:
                 return self._open
-            connection = await aio_pika.connect(
-                self._url, timeout=self._seconds, client_properties={"connection_name": "holdfast"}
+            connection = aio_pika.Connection(
+                make_url(self._url), client_properties={"connection_name": "holdfast"}
             )
             try:
+                await connection.connect(timeout=self._seconds)
                 channel = await connection.channel(publisher_confirms=True)
                 exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
                 await self._declare_queues(connection)
@@ -145,9 +147,14 @@ class RabbitMQ:
     async def _drop(self, connection: AbstractConnection) -> None:
         if self._open is not None and self._open[0] is connection:
             self._open = None
-        with suppress(Exception):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await connection.close()
+        try:
+            with suppress(Exception):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await connection.close()
+        finally:
+            # The first try has let go of the wire. Had it not ended, the connection would still call itself open, and
+            # close itself when it is collected, wherever that is.
+            await connection.close()
 
 
 async def _declare(channel: AbstractChannel, name: str) -> None:
