@@ -185,6 +185,8 @@ def test_on_a_phone_with_a_wrong_clock_a_refused_card_and_money_that_is_slow(
     house.sql("update payments set looked_at = null")
     # By itself.
     headed(page, "Your tickets")
+    # Whoever sits down here next finds nothing of what was typed.
+    until(lambda: "typed:" not in page.evaluate("Object.keys(sessionStorage).join()"), "an empty tab")
 
 
 def test_the_way_back_from_paying_is_lost(visit: Visit, house: House) -> None:
